@@ -1,0 +1,51 @@
+package commands
+
+import (
+	"context"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/carelog/carelog/events"
+)
+
+// Log is what commands need of the event log.
+type Log interface {
+	// Load answers all events that match the query, in order, and the log's head
+	// in the same snapshot.
+	Load(context.Context, events.Query) ([]events.Recorded, events.Position, error)
+
+	// Append stores the events, all or none, and answers the last one's position;
+	// events.ErrConflict when the condition does not hold.
+	Append(context.Context, []events.Event, events.AppendCondition) (events.Position, error)
+
+	// NextID draws the id of a new record.
+	NextID(context.Context, events.Kind) (int64, error)
+}
+
+// Credentials keeps the hashes of passwords, which are never in the log.
+type Credentials interface {
+	Add(ctx context.Context, userID int64, passwordHash string) error
+	Remove(ctx context.Context, userID int64) error
+}
+
+// Service takes the commands of users.
+type Service struct {
+	Log         Log
+	TagKey      events.TagKey // the log's
+	Registry    *events.Registry
+	Credentials Credentials
+	Now         func() time.Time
+	NewID       func() (uuid.UUID, error) // of events: UUIDv7
+}
+
+// Caller is who sends a command, and in the course of what.
+type Caller struct {
+	UserID        int64 // 0 for somebody who registers
+	CorrelationID string
+	RequestID     string
+}
+
+// now is the time of an event as the API shows it, in whole microseconds: a
+// read table keeps no more.
+func (s *Service) now() time.Time { return s.Now().UTC().Truncate(time.Microsecond) }

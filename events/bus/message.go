@@ -1,0 +1,106 @@
+package bus
+
+import (
+	"fmt"
+	"strconv"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/google/uuid"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/carelog/carelog/events"
+)
+
+const (
+	// SubjectPrefix begins the NATS subject of every event; entity and action
+	// follow: "carelog.events.patient.registered".
+	SubjectPrefix = "carelog.events"
+
+	// AllSubjects is the NATS subject filter, and so the Watermill topic, that
+	// selects every event.
+	AllSubjects = SubjectPrefix + ".>"
+)
+
+// Headers of a message, in NATS and as Watermill metadata.
+const (
+	HeaderPosition    = "Carelog-Position"        // decimal, 1 or more
+	HeaderGroupEnd    = "Carelog-Group-End"       // the last position of the same append transaction; absent when unknown
+	HeaderLog         = "Carelog-Log"             // the id of the log
+	HeaderSubject     = "Carelog-Subject"         // the record the event is about, "patient/42"
+	HeaderContentType = "Content-Type"            // application/cloudevents+json
+	HeaderUUID        = "_watermill_message_uuid" // Watermill's message UUID: the event id. The name is that of watermill-nats
+)
+
+// subjectKey is the metadata key by which a Watermill message asks for a NATS
+// subject other than the topic it is published to, so that one Publish can
+// carry a chain of events of several types. It is not sent.
+const subjectKey = "nats-subject"
+
+// Encode returns the Watermill message that carries a recorded event of the
+// log: a CloudEvent as payload, and what a reader needs without decoding it as
+// metadata.
+func Encode(log uuid.UUID, e events.Recorded) *message.Message {
+	payload := make([]byte, 0, 512+len(e.Data)+2*len(e.Metadata))
+	msg := message.NewMessage(e.ID.String(), appendCloudEvent(payload, log, e))
+	msg.Metadata[subjectKey] = SubjectPrefix + "." + string(e.Type)
+	msg.Metadata[HeaderPosition] = strconv.FormatInt(int64(e.Position), 10)
+	msg.Metadata[HeaderLog] = log.String()
+	msg.Metadata[HeaderContentType] = contentType
+	if e.GroupEnd != 0 {
+		msg.Metadata[HeaderGroupEnd] = strconv.FormatInt(int64(e.GroupEnd), 10)
+	}
+	if subject := e.Subject(); subject != "" {
+		msg.Metadata[HeaderSubject] = subject
+	}
+	return msg
+}
+
+// Decode is the inverse of [Encode]: it answers the log the event belongs to and
+// the event, equal to the one that was encoded but for the time zone (UTC) of
+// RecordedAt, which counts whole microseconds. The event may share memory with
+// the message's payload.
+func Decode(msg *message.Message) (log uuid.UUID, e events.Recorded, err error) {
+	return decode(msg.Payload, msg.Metadata.Get(HeaderGroupEnd))
+}
+
+func decode(payload []byte, groupEnd string) (uuid.UUID, events.Recorded, error) {
+	log, e, err := parseCloudEvent(payload)
+	if err != nil {
+		return uuid.Nil, events.Recorded{}, fmt.Errorf("decode a message: %w", err)
+	}
+	e.GroupEnd = parsePosition(groupEnd)
+	return log, e, nil
+}
+
+// natsMessage turns a Watermill message into one for NATS.
+func natsMessage(topic string, msg *message.Message) *nats.Msg {
+	out := &nats.Msg{Subject: topic, Data: msg.Payload, Header: make(nats.Header, len(msg.Metadata)+2)}
+	values := make([]string, 0, len(msg.Metadata)+1) // one allocation for all one-element slices
+	set := func(key, value string) {
+		values = append(values, value)
+		out.Header[key] = values[len(values)-1 : len(values) : len(values)]
+	}
+	for key, value := range msg.Metadata {
+		if key == subjectKey {
+			out.Subject = value
+			continue
+		}
+		set(key, value)
+	}
+	set(HeaderUUID, msg.UUID)
+	return out
+}
+
+// watermillMessage is the inverse of natsMessage. Of several values under one
+// header the first counts.
+func watermillMessage(in jetstream.Msg) *message.Message {
+	header := in.Headers()
+	msg := message.NewMessage(header.Get(HeaderUUID), in.Data())
+	for key, values := range header {
+		if key != HeaderUUID && key != jetstream.ExpectedLastSeqHeader && len(values) > 0 {
+			msg.Metadata[key] = values[0]
+		}
+	}
+	return msg
+}

@@ -1,0 +1,58 @@
+package events
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// MaxQueryItems is how many items a query may have.
+const MaxQueryItems = 8
+
+// Query selects the events that match any of its items. There are no wildcards
+// and no language. A query without items matches nothing.
+type Query []QueryItem
+
+// QueryItem matches events of any of the types (of every type where there are
+// none) that carry all of the tags. At least one of both must be given.
+type QueryItem struct {
+	Types []Type
+	Tags  []Tag
+}
+
+// Matches reports whether the query selects an event of this type and tags.
+func (q Query) Matches(t Type, tags []Tag) bool {
+	return slices.ContainsFunc(q, func(item QueryItem) bool { return item.matches(t, tags) })
+}
+
+func (i QueryItem) matches(t Type, tags []Tag) bool {
+	if len(i.Types) > 0 && !slices.Contains(i.Types, t) {
+		return false
+	}
+	for _, tag := range i.Tags {
+		if !slices.Contains(tags, tag) {
+			return false
+		}
+	}
+	return true
+}
+
+// Validate reports what makes the query unanswerable.
+func (q Query) Validate() error {
+	if len(q) > MaxQueryItems {
+		return fmt.Errorf("a query has at most %d items, this one has %d", MaxQueryItems, len(q))
+	}
+	for _, item := range q {
+		if len(item.Types) == 0 && len(item.Tags) == 0 {
+			return errors.New("a query item needs a type or a tag")
+		}
+	}
+	return nil
+}
+
+// AppendCondition makes an append fail with [ErrConflict] when an event that
+// matches FailIfMatch exists after position After. The zero value always holds.
+type AppendCondition struct {
+	FailIfMatch Query
+	After       Position // the last position of the log when the decision's events were read
+}

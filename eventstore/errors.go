@@ -1,0 +1,65 @@
+package eventstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"syscall"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/carelog/carelog/events"
+)
+
+// classify turns what Postgres or the network say into our errors, at the edge
+// of this package: whatever means "try again later" wraps
+// [events.ErrUnavailable]. The text of a server's error stays out of it, since
+// its detail may quote data; the SQLSTATE and the constraint's name stay in.
+func classify(err error) error {
+	var refused *pgconn.PgError
+	var connect *pgconn.ConnectError
+	var network net.Error
+	switch {
+	case err == nil, errors.Is(err, events.ErrUnavailable):
+		return err
+	case errors.As(err, &refused):
+		stripped := fmt.Errorf("postgres: %s (SQLSTATE %s, constraint %q)", refused.Message, refused.Code, refused.ConstraintName)
+		if transient(refused.Code) {
+			return errors.Join(events.ErrUnavailable, stripped)
+		}
+		return stripped
+	case errors.Is(err, context.Canceled):
+		return err
+	case errors.As(err, &connect), errors.As(err, &network), pgconn.Timeout(err), pgconn.SafeToRetry(err), connectionLost(err):
+		return fmt.Errorf("%w: %w", events.ErrUnavailable, err)
+	}
+	return err
+}
+
+// transient tells of an SQLSTATE whether the same statement may succeed later
+// without anybody changing it.
+func transient(code string) bool {
+	switch code[:2] {
+	case "08", // connection exception
+		"53", // insufficient resources: too many connections, disk full, out of memory
+		"57", // operator intervention: shutdown, crash, not up yet, statement timeout
+		"58": // system error: an I/O error
+		return true
+	}
+	switch code {
+	case "55P03", // lock not available within lock_timeout
+		"40001", "40P01", // serialization failure, deadlock
+		"25006": // read only: a standby after a failover
+		return true
+	}
+	return false
+}
+
+// connectionLost tells whether the connection ended under a statement. pgx
+// answers such errors untyped.
+func connectionLost(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
+		errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)
+}
