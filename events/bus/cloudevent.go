@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/google/uuid"
 
@@ -149,9 +148,6 @@ func scanString(b []byte) (value string, rest []byte, ok bool) {
 	for i := 0; i < len(b); i++ {
 		switch c := b[i]; {
 		case c == '"':
-			if !utf8.Valid(b[:i]) {
-				return "", nil, false
-			}
 			if escaped {
 				return unescape(b[:i]), b[i+1:], true
 			}

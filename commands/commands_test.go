@@ -1,0 +1,352 @@
+package commands
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"go.uber.org/goleak"
+
+	"github.com/carelog/carelog/events"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var noon = time.Date(2025, 9, 1, 12, 0, 0, 123456000, time.UTC)
+
+// history plays the log for one decision: what was given, and what was appended.
+type history struct {
+	given     []events.Recorded
+	appended  []events.Event
+	condition events.AppendCondition
+	conflicts int // how often an append fails before it succeeds
+	loads     int
+	nextID    int64
+}
+
+func (h *history) Load(_ context.Context, q events.Query) ([]events.Recorded, events.Position, error) {
+	h.loads++
+	var found []events.Recorded
+	for _, e := range h.given {
+		if q.Matches(e.Type, e.Tags) {
+			found = append(found, e)
+		}
+	}
+	return found, events.Position(len(h.given)), nil
+}
+
+func (h *history) Append(_ context.Context, evs []events.Event, condition events.AppendCondition) (events.Position, error) {
+	if h.conflicts > 0 {
+		h.conflicts--
+		return 0, events.ErrConflict
+	}
+	h.appended, h.condition = evs, condition
+	return events.Position(len(h.given) + len(evs)), nil
+}
+
+func (h *history) NextID(context.Context, events.Kind) (int64, error) {
+	h.nextID++
+	return 100 + h.nextID, nil
+}
+
+type credentials map[int64]string
+
+func (c credentials) Add(_ context.Context, user int64, hash string) error {
+	c[user] = hash
+	return nil
+}
+func (c credentials) Remove(_ context.Context, user int64) error { delete(c, user); return nil }
+
+var registry = events.NewRegistry()
+
+// given is a service whose log holds these events.
+func given(t *testing.T, payloads ...draft) (*Service, *history) {
+	t.Helper()
+	h := &history{}
+	for i, d := range payloads {
+		eventType, version, data, err := registry.Encode(d.payload)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.given = append(h.given, events.Recorded{Position: events.Position(i + 1), Event: events.Event{
+			ID: uuid.New(), Type: eventType, SchemaVersion: version, Tags: d.tags, Data: data,
+		}})
+	}
+	ids := byte(0)
+	return &Service{
+		Log: h, TagKey: key, Registry: registry, Credentials: credentials{},
+		Now:   func() time.Time { return noon.Add(789 * time.Nanosecond) },
+		NewID: func() (uuid.UUID, error) { ids++; return uuid.UUID{15: ids}, nil },
+	}, h
+}
+
+var key = events.TagKey("a key for tests that has 32 bytes")
+
+func ptr[T any](v T) *T { return &v }
+
+func patient(id, owner int64) draft {
+	return draft{events.PatientRegistered{PatientID: id, OwnerID: owner, FirstName: "Alice", LastName: "Smith", Age: 30, Gender: "Female", CreatedAt: noon}, patientTags(id, owner)}
+}
+
+func patientRemoved(id, owner int64) draft {
+	return draft{events.PatientRemoved{PatientID: id, OwnerID: owner}, patientTags(id, owner)}
+}
+
+func doctor(id int64, email string) draft {
+	return draft{events.DoctorRegistered{DoctorID: id, FirstName: "Sarah", LastName: "Johnson", Specialization: "Cardiology", Email: email, Phone: "1", CreatedAt: noon},
+		[]events.Tag{events.DoctorTag(id), key.DoctorEmail(email)}}
+}
+
+func doctorEmailChanged(id int64, from, to string) draft {
+	return draft{events.DoctorAmended{DoctorID: id, Email: &to}, []events.Tag{events.DoctorTag(id), key.DoctorEmail(from), key.DoctorEmail(to)}}
+}
+
+func doctorRemoved(id int64, email string) draft {
+	return draft{events.DoctorRemoved{DoctorID: id}, []events.Tag{events.DoctorTag(id), key.DoctorEmail(email)}}
+}
+
+func mapped(id, patient, doctor, owner int64) draft {
+	return draft{events.MappingCreated{MappingID: id, PatientID: patient, DoctorID: doctor, OwnerID: owner, AssignedAt: noon}, events.MappingTags(id, patient, doctor, owner)}
+}
+
+func unmapped(id, patient, doctor, owner int64) draft {
+	return draft{events.MappingRemoved{MappingID: id, PatientID: patient, DoctorID: doctor, OwnerID: owner}, events.MappingTags(id, patient, doctor, owner)}
+}
+
+// TestDecisions is the table of the domain: given these events, when this
+// command comes from user 1, then these events follow, or this refusal.
+func TestDecisions(t *testing.T) {
+	type when func(*Service) (events.Position, error)
+	amendPatient := func(c AmendPatient) when {
+		return func(s *Service) (events.Position, error) {
+			_, p, err := s.AmendPatient(t.Context(), Caller{UserID: 1}, c)
+			return p, err
+		}
+	}
+	removePatient := func(id int64) when {
+		return func(s *Service) (events.Position, error) { return s.RemovePatient(t.Context(), Caller{UserID: 1}, id) }
+	}
+	registerDoctor := func(email string) when {
+		return func(s *Service) (events.Position, error) {
+			_, p, err := s.RegisterDoctor(t.Context(), Caller{UserID: 1}, RegisterDoctor{"Sarah", "Johnson", "Cardiology", email, "1"})
+			return p, err
+		}
+	}
+	amendDoctor := func(c AmendDoctor) when {
+		return func(s *Service) (events.Position, error) {
+			_, p, err := s.AmendDoctor(t.Context(), Caller{UserID: 1}, c)
+			return p, err
+		}
+	}
+	removeDoctor := func(id int64) when {
+		return func(s *Service) (events.Position, error) { return s.RemoveDoctor(t.Context(), Caller{UserID: 1}, id) }
+	}
+	mapDoctor := func(patient, doctor int64) when {
+		return func(s *Service) (events.Position, error) {
+			_, p, err := s.MapDoctor(t.Context(), Caller{UserID: 1}, MapDoctor{patient, doctor})
+			return p, err
+		}
+	}
+	unmapDoctor := func(id int64) when {
+		return func(s *Service) (events.Position, error) { return s.UnmapDoctor(t.Context(), Caller{UserID: 1}, id) }
+	}
+	registerUser := func(email string) when {
+		return func(s *Service) (events.Position, error) {
+			_, p, err := s.RegisterUser(t.Context(), Caller{}, RegisterUser{"John Doe", email, "hash"})
+			return p, err
+		}
+	}
+	user := func(id int64, email string) draft {
+		return draft{events.UserRegistered{UserID: id, Name: "John Doe", Email: email, RegisteredAt: noon}, []events.Tag{events.UserTag(id), key.UserEmail(email)}}
+	}
+	for _, c := range []struct {
+		name  string
+		given []draft
+		when  when
+		then  []draft
+		err   error
+	}{
+		{"an amendment carries what changes", []draft{patient(5, 1)},
+			amendPatient(AmendPatient{ID: 5, FirstName: ptr("Alice"), Age: ptr(31)}),
+			[]draft{{events.PatientAmended{PatientID: 5, OwnerID: 1, Age: ptr(31)}, patientTags(5, 1)}}, nil},
+		{"an amendment that changes nothing is no event", []draft{patient(5, 1)}, amendPatient(AmendPatient{ID: 5, Age: ptr(30)}), nil, nil},
+		{"an empty amendment is no event", []draft{patient(5, 1)}, amendPatient(AmendPatient{ID: 5}), nil, nil},
+		{"no such patient", nil, amendPatient(AmendPatient{ID: 5}), nil, ErrNotFound},
+		{"another user's patient", []draft{patient(5, 2)}, amendPatient(AmendPatient{ID: 5}), nil, ErrNotFound},
+		{"a removed patient", []draft{patient(5, 1), patientRemoved(5, 1)}, amendPatient(AmendPatient{ID: 5}), nil, ErrNotFound},
+		{"removal", []draft{patient(5, 1)}, removePatient(5), []draft{patientRemoved(5, 1)}, nil},
+		{"removal twice", []draft{patient(5, 1), patientRemoved(5, 1)}, removePatient(5), nil, ErrNotFound},
+		{"removing another user's patient", []draft{patient(5, 2)}, removePatient(5), nil, ErrNotFound},
+		{"removing a patient ends its living mappings", []draft{patient(5, 1), doctor(7, "d@x.io"), doctor(8, "e@x.io"),
+			mapped(1, 5, 7, 1), unmapped(1, 5, 7, 1), mapped(2, 5, 7, 1), mapped(3, 5, 8, 1), mapped(4, 6, 7, 1)},
+			removePatient(5), []draft{patientRemoved(5, 1), unmapped(2, 5, 7, 1), unmapped(3, 5, 8, 1)}, nil},
+
+		{"a doctor's free e-mail", []draft{doctor(7, "d@x.io")}, registerDoctor("D@x.io"),
+			[]draft{{events.DoctorRegistered{DoctorID: 101, FirstName: "Sarah", LastName: "Johnson", Specialization: "Cardiology", Email: "D@x.io", Phone: "1", CreatedAt: noon},
+				[]events.Tag{events.DoctorTag(101), key.DoctorEmail("D@x.io")}}}, nil},
+		{"a doctor's taken e-mail", []draft{doctor(7, "d@x.io")}, registerDoctor("d@x.io"), nil, ErrEmailTaken},
+		{"an e-mail that was given up", []draft{doctor(7, "d@x.io"), doctorEmailChanged(7, "d@x.io", "e@x.io")}, registerDoctor("d@x.io"),
+			[]draft{doctor(101, "d@x.io")}, nil},
+		{"an e-mail that was taken by amendment", []draft{doctor(7, "d@x.io"), doctorEmailChanged(7, "d@x.io", "e@x.io")}, registerDoctor("e@x.io"), nil, ErrEmailTaken},
+		{"a removed doctor's e-mail", []draft{doctor(7, "d@x.io"), doctorRemoved(7, "d@x.io")}, registerDoctor("d@x.io"), []draft{doctor(101, "d@x.io")}, nil},
+		{"an e-mail given up, taken by another, who is removed", []draft{doctor(7, "d@x.io"), doctorEmailChanged(7, "d@x.io", "e@x.io"), doctor(8, "d@x.io"), doctorRemoved(7, "e@x.io")},
+			registerDoctor("d@x.io"), nil, ErrEmailTaken},
+		{"amending to a free e-mail tags the old and the new", []draft{doctor(7, "d@x.io")}, amendDoctor(AmendDoctor{ID: 7, Email: ptr("e@x.io")}),
+			[]draft{doctorEmailChanged(7, "d@x.io", "e@x.io")}, nil},
+		{"amending to one's own e-mail is no event", []draft{doctor(7, "d@x.io")}, amendDoctor(AmendDoctor{ID: 7, Email: ptr("d@x.io")}), nil, nil},
+		{"amending to another's e-mail", []draft{doctor(7, "d@x.io"), doctor(8, "e@x.io")}, amendDoctor(AmendDoctor{ID: 7, Email: ptr("e@x.io")}), nil, ErrEmailTaken},
+		{"amending no doctor", []draft{doctor(8, "e@x.io")}, amendDoctor(AmendDoctor{ID: 7, Email: ptr("e@x.io")}), nil, ErrNotFound},
+		{"removing a doctor frees the e-mail and ends everybody's mappings",
+			[]draft{doctor(7, "d@x.io"), doctorEmailChanged(7, "d@x.io", "e@x.io"), patient(5, 1), patient(6, 2), mapped(1, 5, 7, 1), mapped(2, 6, 7, 2)},
+			removeDoctor(7), []draft{doctorRemoved(7, "e@x.io"), unmapped(1, 5, 7, 1), unmapped(2, 6, 7, 2)}, nil},
+		{"removing a doctor twice", []draft{doctor(7, "d@x.io"), doctorRemoved(7, "d@x.io")}, removeDoctor(7), nil, ErrNotFound},
+
+		{"mapping", []draft{patient(5, 1), doctor(7, "d@x.io")}, mapDoctor(5, 7), []draft{mapped(101, 5, 7, 1)}, nil},
+		{"mapping twice", []draft{patient(5, 1), doctor(7, "d@x.io"), mapped(1, 5, 7, 1)}, mapDoctor(5, 7), nil, ErrPairTaken},
+		{"mapping again", []draft{patient(5, 1), doctor(7, "d@x.io"), mapped(1, 5, 7, 1), unmapped(1, 5, 7, 1)}, mapDoctor(5, 7), []draft{mapped(101, 5, 7, 1)}, nil},
+		{"mapping another user's patient", []draft{patient(5, 2), doctor(7, "d@x.io")}, mapDoctor(5, 7), nil, &UnknownKeysError{Patient: true}},
+		{"mapping a removed doctor", []draft{patient(5, 1), doctor(7, "d@x.io"), doctorRemoved(7, "d@x.io")}, mapDoctor(5, 7), nil, &UnknownKeysError{Doctor: true}},
+		{"mapping nobody to nobody", nil, mapDoctor(5, 7), nil, &UnknownKeysError{Patient: true, Doctor: true}},
+		{"unmapping", []draft{mapped(1, 5, 7, 1)}, unmapDoctor(1), []draft{unmapped(1, 5, 7, 1)}, nil},
+		{"unmapping twice", []draft{mapped(1, 5, 7, 1), unmapped(1, 5, 7, 1)}, unmapDoctor(1), nil, ErrNotFound},
+		{"unmapping another user's", []draft{mapped(1, 5, 7, 2)}, unmapDoctor(1), nil, ErrNotFound},
+
+		{"a user", nil, registerUser("j@x.io"), []draft{user(101, "j@x.io")}, nil},
+		{"a user's taken e-mail", []draft{user(1, "j@x.io")}, registerUser("j@x.io"), nil, ErrEmailTaken},
+		{"an e-mail of other case", []draft{user(1, "j@x.io")}, registerUser("J@x.io"), []draft{user(101, "J@x.io")}, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			service, log := given(t, c.given...)
+			position, err := c.when(service)
+			if !reflect.DeepEqual(err, c.err) && !errors.Is(err, c.err) {
+				t.Fatalf("refused with %v, want %v", err, c.err)
+			}
+			if want := events.Position(len(c.given) + len(c.then)); position != want {
+				t.Errorf("decided on position %d, want %d", position, want)
+			}
+			if got, want := describe(t, log.appended), describe(t, drafted(t, c.then)); got != want {
+				t.Errorf("appended\n%s\nwant\n%s", got, want)
+			}
+			checkMetadata(t, log.appended)
+		})
+	}
+}
+
+func drafted(t *testing.T, drafts []draft) []events.Event {
+	t.Helper()
+	var evs []events.Event
+	for _, d := range drafts {
+		eventType, version, data, err := registry.Encode(d.payload)
+		if err != nil {
+			t.Fatal(err)
+		}
+		evs = append(evs, events.Event{Type: eventType, SchemaVersion: version, Data: data, Tags: d.tags})
+	}
+	return evs
+}
+
+func describe(t *testing.T, evs []events.Event) string {
+	t.Helper()
+	text := ""
+	for _, e := range evs {
+		text += fmt.Sprintf("%s/%d %s %v\n", e.Type, e.SchemaVersion, e.Data, e.Tags)
+	}
+	return text
+}
+
+// checkMetadata: everything that a command causes follows from its first event.
+func checkMetadata(t *testing.T, evs []events.Event) {
+	t.Helper()
+	for i, e := range evs {
+		var m events.Metadata
+		if err := json.Unmarshal(e.Metadata, &m); err != nil {
+			t.Fatal(err)
+		}
+		cause := ""
+		if i > 0 {
+			cause = evs[0].ID.String()
+		}
+		if m.CausationID != cause || m.Actor.UserID == 0 {
+			t.Errorf("metadata of event %d: %+v", i, m)
+		}
+	}
+}
+
+func TestAConflictDecidesAnew(t *testing.T) {
+	service, log := given(t, patient(5, 1))
+	log.conflicts = maxTries - 1
+	if _, err := service.RemovePatient(t.Context(), Caller{UserID: 1}, 5); err != nil || log.loads != maxTries {
+		t.Fatalf("%v after %d decisions", err, log.loads)
+	}
+	service, log = given(t, patient(5, 1))
+	log.conflicts = maxTries
+	if _, err := service.RemovePatient(t.Context(), Caller{UserID: 1}, 5); !errors.Is(err, ErrBusy) || log.appended != nil {
+		t.Fatalf("%v", err)
+	}
+}
+
+// What was read and decided on is what the append depends on.
+func TestConditionsNameWhatWouldChangeTheDecision(t *testing.T) {
+	service, log := given(t, patient(5, 1), doctor(7, "d@x.io"))
+	if _, _, err := service.MapDoctor(t.Context(), Caller{UserID: 1}, MapDoctor{5, 7}); err != nil {
+		t.Fatal(err)
+	}
+	if log.condition.After != 2 {
+		t.Errorf("after %d, want the head of the log", log.condition.After)
+	}
+	for _, c := range []struct {
+		name     string
+		event    draft
+		conflict bool
+	}{
+		{"the patient is removed", patientRemoved(5, 1), true},
+		{"the doctor is removed", doctorRemoved(7, "d@x.io"), true},
+		{"the pair is mapped", mapped(9, 5, 7, 1), true},
+		{"the doctor is mapped to another patient", mapped(9, 6, 7, 1), false},
+		{"another patient is removed", patientRemoved(6, 1), false},
+		{"the user adds a patient", patient(6, 1), false},
+	} {
+		if got := log.condition.FailIfMatch.Matches(c.event.payload.EventType(), c.event.tags); got != c.conflict {
+			t.Errorf("%s: conflict %t, want %t", c.name, got, c.conflict)
+		}
+	}
+}
+
+func TestTheLosersCredentialIsRemoved(t *testing.T) {
+	taken := draft{events.UserRegistered{UserID: 1, Email: "j@x.io"}, []events.Tag{events.UserTag(1), key.UserEmail("j@x.io")}}
+	service, _ := given(t, taken)
+	if _, _, err := service.RegisterUser(t.Context(), Caller{}, RegisterUser{Email: "j@x.io", PasswordHash: "h"}); !errors.Is(err, ErrEmailTaken) {
+		t.Fatal(err)
+	}
+	if left := service.Credentials.(credentials); len(left) != 0 {
+		t.Errorf("credentials left: %v", left)
+	}
+	if _, _, err := service.RegisterUser(t.Context(), Caller{}, RegisterUser{Email: "k@x.io", PasswordHash: "h"}); err != nil {
+		t.Fatal(err)
+	}
+	if left := service.Credentials.(credentials); left[102] != "h" {
+		t.Errorf("credentials: %v", left)
+	}
+}
+
+func TestAnswersAreBuiltFromTheDecision(t *testing.T) {
+	service, _ := given(t, patient(5, 1), doctor(7, "d@x.io"))
+	got, position, err := service.AmendPatient(t.Context(), Caller{UserID: 1}, AmendPatient{ID: 5, LastName: ptr("Jones")})
+	want := Patient{ID: 5, FirstName: "Alice", LastName: "Jones", Age: 30, Gender: "Female", CreatedAt: noon, AddedBy: 1, Position: 3}
+	if err != nil || got != want || position != 3 {
+		t.Errorf("%+v at %d, %v", got, position, err)
+	}
+	got, _, _ = service.AmendPatient(t.Context(), Caller{UserID: 1}, AmendPatient{ID: 5})
+	if got.Position != 1 {
+		t.Errorf("an amendment of nothing answers position %d, want that of the record's last event", got.Position)
+	}
+	mapping, _, err := service.MapDoctor(t.Context(), Caller{UserID: 1}, MapDoctor{5, 7})
+	if want := (Mapping{101, 5, 7, "Alice Smith", "Sarah Johnson", noon}); err != nil || mapping != want {
+		t.Errorf("%+v, %v", mapping, err)
+	}
+}

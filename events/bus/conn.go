@@ -1,0 +1,145 @@
+package bus
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// ConnConfig says where NATS is.
+type ConnConfig struct {
+	// URL is one or more server URLs, separated by commas. It may hold
+	// credentials, which never get into a log or an error text.
+	URL string
+
+	// InProcess is a NATS server inside this process, used instead of URL.
+	InProcess nats.InProcessConnProvider
+
+	Name   string       // of this client, as the NATS server shows it; default "carelog"
+	Logger *slog.Logger // default: slog.Default()
+}
+
+// Conn is a connection to NATS that comes and goes with the server: every part
+// of this package works again once it is back. It is safe for concurrent use.
+type Conn struct {
+	nc      *nats.Conn
+	js      jetstream.JetStream
+	secrets *strings.Replacer
+}
+
+// Connect returns at once, whether NATS can be reached or not, and goes on
+// trying in the background, for ever. It fails on a URL that cannot be one.
+func Connect(cfg ConnConfig) (*Conn, error) {
+	log := cfg.Logger
+	if log == nil {
+		log = slog.Default()
+	}
+	name := cfg.Name
+	if name == "" {
+		name = "carelog"
+	}
+	secrets, err := urlSecrets(cfg.URL)
+	if err != nil {
+		return nil, err
+	}
+	redact := func(err error) string {
+		if err == nil {
+			return ""
+		}
+		return secrets.Replace(err.Error())
+	}
+	options := []nats.Option{
+		nats.Name(name),
+		nats.RetryOnFailedConnect(true),
+		nats.MaxReconnects(-1),
+		nats.IgnoreAuthErrorAbort(), // credentials may be mended on the server's side
+		nats.ReconnectWait(250 * time.Millisecond),
+		nats.ReconnectJitter(250*time.Millisecond, 500*time.Millisecond),
+		nats.Timeout(2 * time.Second),
+		// A peer that is gone without a word is noticed within 15 seconds.
+		nats.PingInterval(5 * time.Second),
+		nats.MaxPingsOutstanding(2),
+		// Nothing is kept to be sent later: a publish without a connection fails
+		// at once, and the relay reads the tail of the NATS stream again.
+		nats.ReconnectBufSize(-1),
+		nats.ConnectHandler(func(nc *nats.Conn) {
+			log.Info("connected to NATS", "url", nc.ConnectedUrlRedacted())
+		}),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			log.Warn("connection to NATS lost", "error", redact(err))
+		}),
+		nats.ReconnectHandler(func(nc *nats.Conn) {
+			log.Info("connected to NATS again", "url", nc.ConnectedUrlRedacted())
+		}),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			log.Warn("NATS reports an error", "error", redact(err))
+		}),
+	}
+	address := cfg.URL
+	if cfg.InProcess != nil {
+		options = append(options, nats.InProcessServer(cfg.InProcess))
+		address = ""
+	}
+	nc, err := nats.Connect(address, options...)
+	if err != nil {
+		return nil, fmt.Errorf("connect to NATS: %s", redact(err))
+	}
+	js, err := jetstream.New(nc)
+	if err != nil {
+		nc.Close()
+		return nil, fmt.Errorf("use JetStream: %w", err)
+	}
+	return &Conn{nc: nc, js: js, secrets: secrets}, nil
+}
+
+// Close ends the connection. Whatever still uses it fails from then on.
+func (c *Conn) Close() { c.nc.Close() }
+
+// Err is nil while NATS is connected, else it says why not.
+func (c *Conn) Err() error {
+	if c.nc.IsConnected() {
+		return nil
+	}
+	if err := c.nc.LastError(); err != nil {
+		return fmt.Errorf("not connected to NATS: %s", c.secrets.Replace(err.Error()))
+	}
+	return errors.New("not connected to NATS")
+}
+
+// urlSecrets returns what takes the credentials of the URLs out of a text. The
+// client library puts a URL that it cannot parse into its error, so that is
+// found out here.
+func urlSecrets(list string) (*strings.Replacer, error) {
+	var pairs []string
+	hide := func(secret string) {
+		if secret != "" {
+			pairs = append(pairs, secret, "xxxxx")
+		}
+	}
+	for one := range strings.SplitSeq(list, ",") {
+		one = strings.TrimSpace(one)
+		if !strings.Contains(one, "://") {
+			one = "nats://" + one
+		}
+		u, err := url.Parse(one)
+		if err != nil {
+			return nil, errors.New("the NATS URL is not one: write nats://host:port, with special characters of a user name or password percent-encoded")
+		}
+		if u.User == nil {
+			continue
+		}
+		password, isSet := u.User.Password()
+		if !isSet {
+			hide(u.User.Username()) // a token
+		}
+		hide(password)
+		hide(u.User.String())
+	}
+	return strings.NewReplacer(pairs...), nil
+}

@@ -1,0 +1,295 @@
+package bus
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// SubscriberConfig configures a [Subscriber].
+type SubscriberConfig struct {
+	Conn   *Conn
+	Stream string // the NATS stream; default DefaultStream
+
+	// Start tells the sequence of the NATS stream to begin with, each time that
+	// a consumer is made. Without it a subscription begins with the oldest message
+	// there is and goes on behind the last acknowledged one.
+	Start func(context.Context, jetstream.Stream) (uint64, error)
+
+	MaxEvents int // in a batch; default 500
+	MaxBytes  int // of payload after which a batch takes no more; default 4 MiB
+
+	// GroupWait bounds how long a batch waits for the rest of an append group
+	// whose beginning is there; default 20 ms.
+	GroupWait time.Duration
+
+	NackDelay time.Duration // before a batch that was nacked comes again; default 100 ms
+	Logger    *slog.Logger  // default: slog.Default()
+}
+
+// Subscriber is a Watermill subscriber to a JetStream NATS stream. The topic is
+// a NATS subject filter.
+//
+// Every Watermill message carries a [Batch], and the next one is sent when it
+// was acknowledged: order is kept. A nack brings the same batch again as a new
+// message. The place on the NATS stream is kept in memory only; there are no
+// consumer groups, each subscription receives everything.
+//
+// Whatever happens to the connection, the NATS stream or the consumer, the
+// subscription goes on as soon as it can, and the channel stays open. In the
+// meantime [Subscriber.Err] says what is wrong.
+//
+// It is safe for concurrent use and does not own the connection.
+type Subscriber struct {
+	cfg     SubscriberConfig
+	err     atomic.Pointer[error]
+	closing context.Context // done when Close was called
+	close   context.CancelFunc
+
+	mu sync.Mutex // so that no subscription begins once Close waits
+	wg sync.WaitGroup
+}
+
+// NewSubscriber returns a Subscriber on the connection.
+func NewSubscriber(cfg SubscriberConfig) *Subscriber {
+	if cfg.Stream == "" {
+		cfg.Stream = DefaultStream
+	}
+	if cfg.MaxEvents == 0 {
+		cfg.MaxEvents = 500
+	}
+	if cfg.MaxBytes == 0 {
+		cfg.MaxBytes = 4 << 20
+	}
+	if cfg.GroupWait == 0 {
+		cfg.GroupWait = 20 * time.Millisecond
+	}
+	if cfg.NackDelay == 0 {
+		cfg.NackDelay = 100 * time.Millisecond
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	s := &Subscriber{cfg: cfg}
+	s.closing, s.close = context.WithCancel(context.Background())
+	return s
+}
+
+// Subscribe implements [message.Subscriber]. It returns at once, also when NATS
+// cannot be reached or the NATS stream is not there yet.
+func (s *Subscriber) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing.Err() != nil {
+		return nil, fmt.Errorf("subscribe to %s: %w", topic, errClosed)
+	}
+	sub := &subscription{Subscriber: s, topic: topic, out: make(chan *message.Message)}
+	ctx, cancel := context.WithCancel(ctx)
+	unlink := context.AfterFunc(s.closing, cancel)
+	s.wg.Go(func() {
+		defer unlink()
+		defer cancel()
+		sub.run(ctx)
+	})
+	return sub.out, nil
+}
+
+// Close implements [message.Subscriber]: it ends all subscriptions and waits
+// until their channels are closed.
+func (s *Subscriber) Close() error {
+	s.mu.Lock()
+	s.close()
+	s.mu.Unlock()
+	s.wg.Wait()
+	return nil
+}
+
+// Err is nil while the latest consumer works, else it says why there is none.
+func (s *Subscriber) Err() error {
+	if err := s.err.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// subscription is one call of Subscribe.
+type subscription struct {
+	*Subscriber
+	topic string
+	out   chan *message.Message // sent on and closed by the goroutine of run alone
+
+	created time.Time // of the NATS stream that acked belongs to
+	acked   uint64    // sequence of the last acknowledged message there
+}
+
+// run opens a consumer, forwards what it brings, and does so again when it
+// fails, until ctx is done.
+func (s *subscription) run(ctx context.Context) {
+	defer close(s.out)
+	const shortest, longest = 50 * time.Millisecond, time.Second
+	pause := shortest
+	for failures := 0; ctx.Err() == nil; {
+		messages, err := s.open(ctx)
+		if err == nil {
+			if failures >= 3 {
+				s.cfg.Logger.Info("receiving from the NATS stream again", "stream", s.cfg.Stream)
+			}
+			failures, pause = 0, shortest
+			s.err.Store(nil)
+			err = s.forward(ctx, messages)
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		s.err.Store(&err)
+		failures++
+		level := slog.LevelDebug
+		if failures == 3 { // not for a hiccup, and once per outage
+			level = slog.LevelWarn
+		}
+		s.cfg.Logger.Log(ctx, level, "not receiving from the NATS stream, trying on", "stream", s.cfg.Stream, "error", err)
+		wait(ctx, pause)
+		pause = min(2*pause, longest)
+	}
+}
+
+// open makes an ordered consumer.
+func (s *subscription) open(ctx context.Context) (jetstream.MessagesContext, error) {
+	if err := s.cfg.Conn.Err(); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	stream, err := s.cfg.Conn.js.Stream(ctx, s.cfg.Stream)
+	if err != nil {
+		return nil, fmt.Errorf("look up the NATS stream %s: %w", s.cfg.Stream, err)
+	}
+	start, err := s.start(ctx, stream)
+	if err != nil {
+		return nil, fmt.Errorf("find where to start on the NATS stream %s: %w", s.cfg.Stream, err)
+	}
+	consumer, err := stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{
+		FilterSubjects: []string{s.topic},
+		DeliverPolicy:  jetstream.DeliverByStartSequencePolicy,
+		OptStartSeq:    max(start, 1),
+		// The client library makes a lost consumer again once; then it is our
+		// turn, who can be interrupted and look where to start anew.
+		MaxResetAttempts: 1,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make a consumer of the NATS stream %s: %w", s.cfg.Stream, err)
+	}
+	messages, err := consumer.Messages(
+		jetstream.PullExpiry(10*time.Second),
+		jetstream.PullHeartbeat(2*time.Second), // a consumer gone without a word is noticed after two
+	)
+	if err != nil {
+		return nil, fmt.Errorf("read from the NATS stream %s: %w", s.cfg.Stream, err)
+	}
+	return messages, nil
+}
+
+func (s *subscription) start(ctx context.Context, stream jetstream.Stream) (uint64, error) {
+	if s.cfg.Start != nil {
+		return s.cfg.Start(ctx, stream)
+	}
+	if created := stream.CachedInfo().Created; !created.Equal(s.created) {
+		s.created, s.acked = created, 0 // the NATS stream was deleted and made again
+	}
+	return s.acked + 1, nil
+}
+
+// forward sends batches until the consumer fails or ctx is done. Reading goes
+// on while a batch waits for its acknowledgement, so the next one is as large
+// as the handler is slow.
+func (s *subscription) forward(ctx context.Context, messages jetstream.MessagesContext) error {
+	ctx, cancel := context.WithCancel(ctx)
+	fetched := make(chan jetstream.Msg, s.cfg.MaxEvents)
+	var readErr error
+	var reader sync.WaitGroup
+	reader.Go(func() {
+		defer close(fetched)
+		defer messages.Stop()
+		readErr = read(ctx, messages, fetched)
+	})
+	defer reader.Wait()
+	defer cancel()
+
+	batches := collector{in: fetched, maxEvents: s.cfg.MaxEvents, maxBytes: s.cfg.MaxBytes, groupWait: s.cfg.GroupWait}
+	for {
+		batch, ok := batches.next(ctx)
+		if !ok {
+			cancel()
+			reader.Wait()
+			return readErr
+		}
+		if err := s.deliver(ctx, batch); err != nil {
+			return err
+		}
+	}
+}
+
+// read moves messages from the consumer to a channel until it fails.
+func read(ctx context.Context, messages jetstream.MessagesContext, fetched chan<- jetstream.Msg) error {
+	for {
+		msg, err := messages.Next(jetstream.NextContext(ctx))
+		if err != nil {
+			return fmt.Errorf("read from the NATS stream: %w", err)
+		}
+		select {
+		case fetched <- msg:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// deliver sends a batch until it is acknowledged.
+func (s *subscription) deliver(ctx context.Context, batch Batch) error {
+	for {
+		acked, err := s.send(ctx, batch)
+		if err != nil {
+			return err
+		}
+		if acked {
+			s.acked = batch.sequence(batch.Len() - 1)
+			return nil
+		}
+		wait(ctx, s.cfg.NackDelay)
+	}
+}
+
+func (s *subscription) send(ctx context.Context, batch Batch) (acked bool, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	msg := batch.message(ctx)
+	select {
+	case s.out <- msg:
+	case <-ctx.Done():
+		return false, ctx.Err()
+	}
+	select {
+	case <-msg.Acked():
+		return true, nil
+	case <-msg.Nacked():
+		return false, nil
+	case <-ctx.Done():
+		return false, ctx.Err()
+	}
+}
+
+// wait returns after d or when ctx is done.
+func wait(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
