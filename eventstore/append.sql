@@ -52,4 +52,4 @@ with failed as materialized (
     insert into event_tags (tag, type, position)
     select tag, fresh.type, fresh.position from fresh cross join unnest(fresh.tags) as tag
 )
-select member, max(position), max(now) from fresh group by member
+select member, max(position), max(now) from fresh group by member order by member

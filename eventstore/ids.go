@@ -62,32 +62,21 @@ func (s *Store) NextID(ctx context.Context, kind events.Kind) (int64, error) {
 	}
 }
 
-// drawIDs serves NextID until the context ends.
-func (s *Store) drawIDs(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			s.draws.mu.Lock()
-			s.draws.closed = true
-			s.draws.mu.Unlock()
-			s.refuseDraws(errStopped)
-			return
-		case <-s.draws.wake:
-			s.serveDraws(ctx)
-		}
-	}
-}
-
-func (s *Store) takeDraws() map[events.Kind][]chan drawn {
-	s.draws.mu.Lock()
-	defer s.draws.mu.Unlock()
-	waiting := s.draws.waiting
-	s.draws.waiting = map[events.Kind][]chan drawn{}
+// take removes and returns everybody who waits.
+func (d *draws) take() map[events.Kind][]chan drawn {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	waiting := d.waiting
+	d.waiting = map[events.Kind][]chan drawn{}
 	return waiting
 }
 
-func (s *Store) refuseDraws(err error) {
-	for _, waiters := range s.takeDraws() {
+// close refuses everybody who waits and who comes later.
+func (d *draws) close(err error) {
+	d.mu.Lock()
+	d.closed = true
+	d.mu.Unlock()
+	for _, waiters := range d.take() {
 		for _, w := range waiters {
 			w <- drawn{err: err}
 		}
@@ -95,7 +84,7 @@ func (s *Store) refuseDraws(err error) {
 }
 
 func (s *Store) serveDraws(ctx context.Context) {
-	for kind, waiters := range s.takeDraws() {
+	for kind, waiters := range s.draws.take() {
 		ids, err := s.draw(ctx, kind, len(waiters))
 		for i, w := range waiters {
 			if err != nil {

@@ -22,6 +22,7 @@ type carrier struct {
 	mu       sync.Mutex
 	arrived  []events.Recorded
 	failures int // how many publishes still fail
+	disorder int // events of a publish that do not follow the one before
 	grown    chan struct{}
 }
 
@@ -39,6 +40,11 @@ func (c *carrier) Resume(context.Context) (events.Position, error) {
 func (c *carrier) Publish(_ context.Context, evs []events.Recorded) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	for i, e := range evs {
+		if e.Position != evs[0].Position+events.Position(i) {
+			c.disorder++
+		}
+	}
 	if c.failures > 0 {
 		c.failures--
 		if c.failures%2 == 0 {
@@ -112,9 +118,9 @@ func TestTheRelayPublishesEverythingOnceInOrder(t *testing.T) {
 	c.failures = 7
 	relay := startRelay(t, mine, c, true)
 	var writing errgroup.Group
-	for w := range 8 {
+	for w := range 16 {
 		writing.Go(func() error {
-			for range 50 {
+			for range 25 {
 				store := mine
 				if w%4 == 0 {
 					store = others
@@ -131,8 +137,8 @@ func TestTheRelayPublishesEverythingOnceInOrder(t *testing.T) {
 	}
 	arrived := c.waitFor(t, 803)
 	checkConsecutive(t, arrived)
-	if len(arrived) != 803 || relay.Err() != nil {
-		t.Fatalf("%d events arrived, %v", len(arrived), relay.Err())
+	if len(arrived) != 803 || c.disorder > 0 || relay.Err() != nil {
+		t.Fatalf("%d events arrived, %d out of order, %v", len(arrived), c.disorder, relay.Err())
 	}
 }
 

@@ -35,7 +35,7 @@ type Config struct {
 }
 
 // Store is the event log in Postgres. All of its methods may be called
-// concurrently. Append and NextID answer only while Run is running.
+// concurrently. Append answers only while Run is running, NextID while DrawIDs is.
 type Store struct {
 	config Config
 	logID  uuid.UUID
@@ -72,17 +72,25 @@ func (s *Store) LogID() uuid.UUID { return s.logID }
 // TagKey keys the tags of this log that stand for personal data.
 func (s *Store) TagKey() events.TagKey { return s.tagKey }
 
-// Run appends and draws ids for all callers until the context ends; then it
-// refuses what still waits. It returns nil.
+// Run appends for all callers until the context ends; then it refuses what still
+// waits. It returns nil.
 func (s *Store) Run(ctx context.Context) error {
-	drawing := make(chan struct{})
-	go func() {
-		defer close(drawing)
-		s.drawIDs(ctx)
-	}()
 	s.appendGroups(ctx)
-	<-drawing
 	return nil
+}
+
+// DrawIDs serves NextID until the context ends; then it refuses who still waits.
+// It returns nil.
+func (s *Store) DrawIDs(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			s.draws.close(errStopped)
+			return nil
+		case <-s.draws.wake:
+			s.serveDraws(ctx)
+		}
+	}
 }
 
 // backoff is the time to wait before try n (from 0) of something that failed

@@ -39,9 +39,15 @@ func open(t testing.TB, url string) *eventstore.Store {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	stopped := make(chan struct{})
-	go func() { defer close(stopped); _ = store.Run(ctx) }()
-	t.Cleanup(func() { stop(); <-stopped })
+	var running errgroup.Group
+	running.Go(func() error { return store.Run(ctx) })
+	running.Go(func() error { return store.DrawIDs(ctx) })
+	t.Cleanup(func() {
+		stop()
+		if err := running.Wait(); err != nil {
+			t.Error(err)
+		}
+	})
 	return store
 }
 
@@ -438,7 +444,7 @@ func TestAStoreThatStoppedRefuses(t *testing.T) {
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	stop()
-	if err := s.Run(ctx); err != nil {
+	if err := errors.Join(s.Run(ctx), s.DrawIDs(ctx)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Append(t.Context(), []events.Event{event("a.done")}, events.AppendCondition{}); !errors.Is(err, events.ErrUnavailable) {

@@ -34,6 +34,16 @@ type Carrier struct {
 	publisher *Publisher
 	resumed   bool
 	last      events.Position // on the NATS stream while resumed; 0: none
+	sequence  uint64          // that it ends with, while resumed
+	failed    attempt         // the Publish that failed since
+}
+
+// attempt is a Publish: so many events behind a position were to be stored
+// behind a sequence.
+type attempt struct {
+	position events.Position
+	sequence uint64
+	events   int
 }
 
 // NewCarrier returns a Carrier; nothing is sent before [Carrier.Resume].
@@ -69,24 +79,33 @@ func (c *Carrier) Resume(ctx context.Context) (events.Position, error) {
 	if err != nil {
 		return 0, err
 	}
-	// Should somebody have published since the information was read, the fence
-	// is behind and the next Publish fails.
-	c.publisher.Expect(stream.CachedInfo().State.LastSeq)
+	c.sequence = stream.CachedInfo().State.LastSeq
+	c.publisher.Expect(c.sequence)
 	c.last, c.resumed = position, true
+	c.failed = attempt{}
 	return position, nil
 }
 
+// lastPosition is that of the message at the last sequence that the stream's
+// information tells. Both must be of one moment: a publisher that knew a later
+// position than its fence would break into the middle of another's chain.
 func (c *Carrier) lastPosition(ctx context.Context, stream jetstream.Stream) (events.Position, error) {
-	if stream.CachedInfo().State.Msgs == 0 {
+	state := stream.CachedInfo().State
+	if state.Msgs == 0 {
 		return 0, nil
 	}
-	// By subject, as the message at the last sequence may have been deleted.
-	msg, err := stream.GetLastMsgForSubject(ctx, AllSubjects)
+	msg, err := stream.GetMsg(ctx, state.LastSeq)
+	if errors.Is(err, jetstream.ErrMsgNotFound) { // somebody deleted it
+		msg, err = stream.GetLastMsgForSubject(ctx, AllSubjects)
+	}
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return 0, nil
 	}
 	if err != nil {
 		return 0, fmt.Errorf("read the last message of the NATS stream %s: %w", c.cfg.Stream.Name, err)
+	}
+	if msg.Sequence > state.LastSeq {
+		return 0, fmt.Errorf("the NATS stream %s went on while its end was read", c.cfg.Stream.Name)
 	}
 	position := parsePosition(msg.Header.Get(HeaderPosition))
 	found := msg.Header.Get(HeaderLog)
@@ -98,11 +117,37 @@ func (c *Carrier) lastPosition(ctx context.Context, stream jetstream.Stream) (ev
 	if found != c.cfg.LogID.String() {
 		return 0, &OtherLogError{Stream: c.cfg.Stream.Name, Log: c.cfg.LogID, Found: found}
 	}
+	return c.unbroken(ctx, stream, position)
+}
+
+// unbroken answers the last position, up to the given one, before which nothing
+// is missing on the NATS stream. An event that a failed Publish could not store may be
+// missing before others that it did: each had a sequence of its own, and
+// somebody else's message may have come to stand at one of these. That is no matter
+// where it is the same event, published by another process.
+func (c *Carrier) unbroken(ctx context.Context, stream jetstream.Stream, position events.Position) (events.Position, error) {
+	for i := range c.failed.events {
+		sequence := c.failed.sequence + uint64(i) + 1
+		if sequence > stream.CachedInfo().State.LastSeq {
+			break
+		}
+		before := c.failed.position + events.Position(i)
+		msg, err := stream.GetMsg(ctx, sequence)
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			return min(position, before), nil
+		}
+		if err != nil {
+			return 0, fmt.Errorf("read message %d of the NATS stream %s: %w", sequence, c.cfg.Stream.Name, err)
+		}
+		if parsePosition(msg.Header.Get(HeaderPosition)) != before+1 {
+			return min(position, before), nil
+		}
+	}
 	return position, nil
 }
 
 // Publish puts events of consecutive positions onto the NATS stream, behind the
-// last one there. After any error it is unknown which of them are on it, and
+// last one there. After a failure it is unknown which of them are on it, and
 // Resume is needed before the next Publish.
 func (c *Carrier) Publish(ctx context.Context, evs []events.Recorded) error {
 	if len(evs) == 0 {
@@ -111,20 +156,20 @@ func (c *Carrier) Publish(ctx context.Context, evs []events.Recorded) error {
 	if !c.resumed {
 		return errors.New("publish events: the end of the NATS stream is unknown, resume first")
 	}
-	c.resumed = false
 	msgs := make([]*message.Message, len(evs))
-	last := c.last
 	for i, e := range evs {
-		if last != 0 && e.Position != last+1 {
-			return fmt.Errorf("publish events: position %d does not follow %d", e.Position, last)
+		if i > 0 && e.Position != evs[i-1].Position+1 || i == 0 && c.last != 0 && e.Position != c.last+1 {
+			return fmt.Errorf("publish events: position %d does not follow the one before", e.Position)
 		}
-		last = e.Position
 		msgs[i] = Encode(c.cfg.LogID, e)
 		msgs[i].SetContext(ctx)
 	}
 	if err := c.publisher.Publish(SubjectPrefix, msgs...); err != nil {
+		c.resumed = false
+		c.failed = attempt{position: evs[0].Position - 1, sequence: c.sequence, events: len(evs)}
 		return err
 	}
-	c.last, c.resumed = last, true
+	c.last = evs[len(evs)-1].Position
+	c.sequence += uint64(len(evs))
 	return nil
 }

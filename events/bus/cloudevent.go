@@ -21,13 +21,12 @@ const (
 	timeLayout   = "2006-01-02T15:04:05.000000Z"
 )
 
-// document is a CloudEvent as Carelog writes it. See doc.go for the attributes.
+// document holds what is read of a CloudEvent. See doc.go for the attributes.
 type document struct {
 	SpecVersion     string          `json:"specversion"`
 	ID              string          `json:"id"`
 	Source          string          `json:"source"`
 	Type            string          `json:"type"`
-	Subject         string          `json:"subject"`
 	Time            string          `json:"time"`
 	DataContentType string          `json:"datacontenttype"`
 	Position        string          `json:"position"`
@@ -91,44 +90,42 @@ func parseCloudEvent(doc []byte) (log uuid.UUID, e events.Recorded, err error) {
 
 // scan reads a document that is laid out exactly as appendCloudEvent does: no
 // space between members, plain strings only, data last. It reports false for
-// any other, which may be a CloudEvent all the same. It is ten times as fast as
-// encoding/json.
+// any other, which may be a CloudEvent all the same. It takes a third of the
+// time that encoding/json does (go test -bench Decode).
 func (d *document) scan(doc []byte) bool {
 	rest, ok := bytes.CutPrefix(doc, []byte("{"))
 	for ok {
-		var name, value string
+		var name, value []byte
 		if name, rest, ok = scanString(rest); !ok || len(rest) == 0 || rest[0] != ':' {
 			return false
 		}
 		rest = rest[1:]
-		if name == "data" {
+		if string(name) == "data" {
 			d.Data, ok = bytes.CutSuffix(rest, []byte("}"))
 			return ok && json.Valid(d.Data)
 		}
 		if value, rest, ok = scanString(rest); !ok || len(rest) == 0 {
 			return false
 		}
-		switch name {
+		switch string(name) {
 		case "specversion":
-			d.SpecVersion = value
+			d.SpecVersion = string(value)
 		case "id":
-			d.ID = value
+			d.ID = string(value)
 		case "source":
-			d.Source = value
+			d.Source = string(value)
 		case "type":
-			d.Type = value
-		case "subject":
-			d.Subject = value
+			d.Type = string(value)
 		case "time":
-			d.Time = value
+			d.Time = string(value)
 		case "datacontenttype":
-			d.DataContentType = value
+			d.DataContentType = string(value)
 		case "position":
-			d.Position = value
+			d.Position = string(value)
 		case "tags":
-			d.Tags = value
+			d.Tags = string(value)
 		case "metadata":
-			d.Metadata = value
+			d.Metadata = string(value)
 		}
 		if len(rest) == 1 && rest[0] == '}' {
 			return true
@@ -139,33 +136,34 @@ func (d *document) scan(doc []byte) bool {
 }
 
 // scanString reads a JSON string that holds no escapes but \" and \\.
-func scanString(b []byte) (value string, rest []byte, ok bool) {
+func scanString(b []byte) (value, rest []byte, ok bool) {
 	if len(b) == 0 || b[0] != '"' {
-		return "", nil, false
+		return nil, nil, false
 	}
 	b = b[1:]
 	escaped := false
 	for i := 0; i < len(b); i++ {
 		switch c := b[i]; {
 		case c == '"':
+			value, rest = b[:i], b[i+1:]
 			if escaped {
-				return unescape(b[:i]), b[i+1:], true
+				value = unescape(value)
 			}
-			return string(b[:i]), b[i+1:], true
+			return value, rest, true
 		case c == '\\':
 			if i+1 == len(b) || b[i+1] != '"' && b[i+1] != '\\' {
-				return "", nil, false
+				return nil, nil, false
 			}
 			escaped = true
 			i++
 		case c < ' ':
-			return "", nil, false
+			return nil, nil, false
 		}
 	}
-	return "", nil, false
+	return nil, nil, false
 }
 
-func unescape(b []byte) string {
+func unescape(b []byte) []byte {
 	plain := make([]byte, 0, len(b))
 	for i := 0; i < len(b); i++ {
 		if b[i] == '\\' {
@@ -173,7 +171,7 @@ func unescape(b []byte) string {
 		}
 		plain = append(plain, b[i])
 	}
-	return string(plain)
+	return plain
 }
 
 func (d *document) recorded() (log uuid.UUID, e events.Recorded, err error) {
@@ -258,8 +256,7 @@ func unescapeTag(tag string) string {
 }
 
 func appendUUID(b []byte, id uuid.UUID) []byte {
-	text := id.String()
-	return append(b, text...)
+	return append(b, id.String()...)
 }
 
 // appendEscaped appends the inside of a JSON string. What is not valid UTF-8

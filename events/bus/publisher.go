@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -16,7 +15,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// chainLength is how many messages are sent for one reply.
+// chainLength is how many messages are sent before their replies are awaited.
 const chainLength = 256
 
 var (
@@ -31,35 +30,35 @@ type PublisherConfig struct {
 	// Fence makes every message name the sequence it follows, see [Publisher].
 	Fence bool
 
-	// AckWait bounds the wait for the NATS server's reply; default 5 seconds.
+	// AckWait bounds the wait for the NATS server's replies to a chain; default
+	// 5 seconds.
 	AckWait time.Duration
 }
 
 // Publisher is a Watermill publisher to a JetStream NATS stream. The topic is
-// the NATS subject.
+// the NATS subject. The messages of one call are sent one behind the other, and
+// then their replies are awaited, so that a group of messages takes one round
+// trip.
 //
-// Without the fence every message is a request of its own.
-//
-// With the fence the messages of one call are a chain: each carries the
-// sequence that the NATS stream must have reached before it
-// (Nats-Expected-Last-Sequence), and only the last one (of every 256) asks for a
-// reply. A message that is not stored breaks the chain, because no later one
-// finds the sequence that it expects; so one good reply tells that the stream
-// holds a message of the chain, or of one that was published by the same
-// reckoning, at each of its sequences. After an error any number of
-// the messages may be stored, and every further call fails until
-// [Publisher.Expect] has told the true last sequence.
+// With the fence these messages are a chain: each carries the sequence that
+// the NATS stream must have reached before it (Nats-Expected-Last-Sequence).
+// So a message is stored at its own sequence or not at all, and a call that
+// succeeds has stored all of its messages there, with nothing between them.
+// After an error any number of them may be stored, and every further call fails
+// until [Publisher.Expect] has told the true last sequence.
 //
 // It is safe for concurrent use and does not own the connection.
 type Publisher struct {
 	nc      *nats.Conn
 	fence   bool
 	ackWait time.Duration
-	closed  atomic.Bool
 
-	mu    sync.Mutex
-	known bool
-	last  uint64 // sequence, while known
+	mu      sync.Mutex
+	closed  bool
+	known   bool
+	last    uint64 // sequence, while known
+	inbox   string
+	replies *nats.Subscription // to inbox.*; nil when there is none
 }
 
 // NewPublisher returns a Publisher on the connection.
@@ -77,92 +76,105 @@ func (p *Publisher) Expect(last uint64) {
 	p.last, p.known = last, true
 }
 
-// Publish implements [message.Publisher]. The context of a chain's last
-// message bounds the wait for its reply. A *jetstream.APIError with the code
-// 10071 says that the NATS stream has gone on by other hands.
+// Publish implements [message.Publisher]. The context of the last message
+// bounds the wait for the replies. A *jetstream.APIError with the code 10071
+// says that the NATS stream has gone on by other hands.
 func (p *Publisher) Publish(topic string, msgs ...*message.Message) error {
-	if p.closed.Load() {
-		return fmt.Errorf("publish to NATS: %w", errClosed)
-	}
-	if !p.fence {
-		for _, msg := range msgs {
-			if _, err := p.request(natsMessage(topic, msg), msg); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.closed {
+		return fmt.Errorf("publish to NATS: %w", errClosed)
+	}
+	if p.replies == nil {
+		inbox := p.nc.NewInbox()
+		replies, err := p.nc.SubscribeSync(inbox + ".*")
+		if err != nil {
+			return fmt.Errorf("subscribe to the replies of NATS: %w", err)
+		}
+		p.inbox, p.replies = inbox, replies
+	}
 	for chain := range slices.Chunk(msgs, chainLength) {
-		if !p.known {
+		if p.fence && !p.known {
 			return fmt.Errorf("publish to NATS: %w", errNoSequence)
 		}
-		// Only a whole chain tells the sequence again.
-		p.known = false
 		if err := p.publishChain(topic, chain); err != nil {
+			p.known = false
+			p.dropReplies() // late ones must not be taken for those of the next chain
 			return err
 		}
 		p.last += uint64(len(chain))
-		p.known = true
 	}
 	return nil
 }
 
 // Close implements [message.Publisher]. Nothing is ever left to be flushed.
 func (p *Publisher) Close() error {
-	p.closed.Store(true)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = true
+	p.dropReplies()
 	return nil
+}
+
+func (p *Publisher) dropReplies() {
+	if p.replies != nil {
+		p.replies.Unsubscribe() // fails only where the connection was closed, and the subscription with it
+		p.replies = nil
+	}
 }
 
 func (p *Publisher) publishChain(topic string, chain []*message.Message) error {
-	expected := p.last
 	for i, msg := range chain {
 		out := natsMessage(topic, msg)
-		out.Header[jetstream.ExpectedLastSeqHeader] = []string{strconv.FormatUint(expected, 10)}
-		expected++
-		if i < len(chain)-1 {
-			if err := p.nc.PublishMsg(out); err != nil {
-				return p.failed(msg, err)
-			}
-			continue
+		if p.fence {
+			out.Header[jetstream.ExpectedLastSeqHeader] = []string{strconv.FormatUint(p.last+uint64(i), 10)}
 		}
-		stored, err := p.request(out, msg)
+		out.Reply = p.inbox + "." + strconv.Itoa(i)
+		if err := p.nc.PublishMsg(out); err != nil {
+			return p.failed(msg, err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(chain[len(chain)-1].Context(), p.ackWait)
+	defer cancel()
+	for received := range chain {
+		reply, err := p.replies.NextMsgWithContext(ctx)
 		if err != nil {
-			return err
+			return p.failed(chain[received], fmt.Errorf("wait for the reply: %w", err))
 		}
-		if stored != expected {
-			return p.failed(msg, fmt.Errorf("stored as %d, not as %d", stored, expected))
+		i, err := strconv.Atoi(reply.Subject[len(p.inbox)+1:])
+		if err != nil || i < 0 || i >= len(chain) {
+			return p.failed(chain[received], errors.New("the reply is to another message"))
+		}
+		sequence, err := storedAt(reply)
+		if err != nil {
+			return p.failed(chain[i], err)
+		}
+		if expected := p.last + uint64(i) + 1; p.fence && sequence != expected {
+			return p.failed(chain[i], fmt.Errorf("stored at sequence %d, not at %d", sequence, expected))
 		}
 	}
 	return nil
 }
 
-// request publishes and waits for the sequence that the message got.
-func (p *Publisher) request(out *nats.Msg, msg *message.Message) (uint64, error) {
-	ctx, cancel := context.WithTimeout(msg.Context(), p.ackWait)
-	defer cancel()
-	in, err := p.nc.RequestMsgWithContext(ctx, out)
-	if err != nil {
-		return 0, p.failed(msg, err)
+// storedAt reads the sequence from JetStream's reply.
+func storedAt(reply *nats.Msg) (uint64, error) {
+	var answer struct {
+		Error    *jetstream.APIError `json:"error"`
+		Sequence uint64              `json:"seq"`
 	}
-	var reply struct {
-		Error *jetstream.APIError `json:"error"`
-		jetstream.PubAck
+	if err := json.Unmarshal(reply.Data, &answer); err != nil {
+		return 0, fmt.Errorf("read the reply: %w", err)
 	}
-	if err := json.Unmarshal(in.Data, &reply); err != nil {
-		return 0, p.failed(msg, fmt.Errorf("read the reply: %w", err))
+	if answer.Error != nil {
+		return 0, answer.Error
 	}
-	if reply.Error != nil {
-		return 0, p.failed(msg, reply.Error)
+	if answer.Sequence == 0 {
+		return 0, errors.New("the reply is not JetStream's")
 	}
-	if reply.Sequence == 0 {
-		return 0, p.failed(msg, errors.New("the reply is not JetStream's"))
-	}
-	return reply.Sequence, nil
+	return answer.Sequence, nil
 }
 
-// failed names the message by its id and, where it has one, its position.
+// failed names the message by its position or, where it has none, its id.
 func (p *Publisher) failed(msg *message.Message, err error) error {
 	what := "message " + msg.UUID
 	if position := msg.Metadata.Get(HeaderPosition); position != "" {

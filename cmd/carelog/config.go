@@ -1,0 +1,201 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"maps"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Config is everything that can be set about the server.
+type Config struct {
+	Addr    string // 127.0.0.1:8000; port 0 lets the kernel choose
+	DataDir string // $XDG_DATA_HOME/carelog, else ~/.local/share/carelog; absolute
+
+	JWTSecret            []byte        // none: made in DataDir (jwtKey); required with DatabaseURL
+	AccessTokenLifetime  time.Duration // 5m
+	RefreshTokenLifetime time.Duration // 24h
+	HashConcurrency      int           // the number of CPUs; each hash takes 19 MiB
+
+	DatabaseURL   string // none: a private PostgreSQL in DataDir
+	DatabaseConns int    // 16; the appender and the runner have their own beside them
+	PostgresBin   string // none: looked for (findPostgres)
+
+	NATSURL        string        // none: a server inside the process
+	StreamMaxAge   time.Duration // 72h
+	StreamMaxBytes int64         // 256 MiB
+
+	ProjectionWait  time.Duration // 5s; a write whose rows are not visible by then answers "pending"
+	ShutdownTimeout time.Duration // 15s; for draining what was accepted
+	CORSOrigins     []string      // none: no cross-origin requests
+
+	LogLevel  slog.Level // info
+	LogFormat string     // text; or json
+}
+
+// setting is how one field of the Config is set.
+type setting struct {
+	name    string // of the environment variable
+	flag    string // "" for what may hold a secret: other users can see a program's flags
+	alias   string // another variable that is understood, if name is not set
+	initial string // the default; "" leaves the field as it is
+	usage   string
+	set     func(*Config, string) error
+}
+
+var settings = []setting{
+	{name: "CARELOG_ADDR", flag: "addr", initial: "127.0.0.1:8000",
+		usage: "`host:port` to serve on; port 0 lets the kernel choose",
+		set:   func(c *Config, s string) error { c.Addr = s; return checkAddr(s) }},
+	{name: "CARELOG_DATA_DIR", flag: "data-dir",
+		usage: "`directory` of the private PostgreSQL, the NATS store and the made JWT key (default $XDG_DATA_HOME/carelog or ~/.local/share/carelog)",
+		set:   func(c *Config, s string) error { return setDir(&c.DataDir, s) }},
+	{name: "CARELOG_JWT_SECRET", alias: "SECRET_KEY",
+		usage: "key that signs tokens, at least 32 bytes; required with DATABASE_URL, else made in the data directory",
+		set:   func(c *Config, s string) error { c.JWTSecret = []byte(s); return checkSecret(s) }},
+	{name: "CARELOG_ACCESS_TOKEN_LIFETIME", flag: "access-token-lifetime", initial: "5m",
+		usage: "`duration` that an access token is valid",
+		set:   func(c *Config, s string) error { return setDuration(&c.AccessTokenLifetime, s, time.Second) }},
+	{name: "CARELOG_REFRESH_TOKEN_LIFETIME", flag: "refresh-token-lifetime", initial: "24h",
+		usage: "`duration` that a refresh token is valid",
+		set:   func(c *Config, s string) error { return setDuration(&c.RefreshTokenLifetime, s, time.Second) }},
+	{name: "CARELOG_HASH_CONCURRENCY", flag: "hash-concurrency", initial: strconv.Itoa(runtime.NumCPU()),
+		usage: "`number` of passwords hashed at the same time; each takes a CPU and 19 MiB",
+		set:   func(c *Config, s string) error { return setInt(&c.HashConcurrency, s, 1, 1024) }},
+	{name: "DATABASE_URL",
+		usage: "PostgreSQL to use, as postgres://user:password@host:5432/name, instead of a private one; DB_NAME, DB_USER, DB_PASSWORD, DB_HOST and DB_PORT are understood too",
+		set:   func(c *Config, s string) error { c.DatabaseURL = s; return checkDatabaseURL(s) }},
+	{name: "CARELOG_DB_MAX_CONNS", flag: "db-max-conns", initial: "16",
+		usage: "`number` of database connections for requests",
+		set:   func(c *Config, s string) error { return setInt(&c.DatabaseConns, s, 1, 10000) }},
+	{name: "CARELOG_PG_BIN", flag: "pg-bin", alias: "PG_BIN",
+		usage: "`directory` of the programs postgres and initdb (default: looked for)",
+		set:   func(c *Config, s string) error { return setDir(&c.PostgresBin, s) }},
+	{name: "NATS_URL",
+		usage: "NATS servers to use, as nats://user:password@host:4222, comma separated, instead of one inside the process",
+		set:   func(c *Config, s string) error { c.NATSURL = s; return checkNATSURL(s) }},
+	{name: "CARELOG_STREAM_MAX_AGE", flag: "stream-max-age", initial: "72h",
+		usage: "`duration` that events stay on the NATS stream; all of them stay in PostgreSQL",
+		set:   func(c *Config, s string) error { return setDuration(&c.StreamMaxAge, s, time.Minute) }},
+	{name: "CARELOG_STREAM_MAX_BYTES", flag: "stream-max-bytes", initial: "256MiB",
+		usage: "`size` that the NATS stream may have, in bytes or as 256MiB",
+		set:   func(c *Config, s string) error { return setBytes(&c.StreamMaxBytes, s, 1<<20) }},
+	{name: "CARELOG_PROJECTION_WAIT", flag: "projection-wait", initial: "5s",
+		usage: "`duration` that the answer to a write waits for the read tables",
+		set:   func(c *Config, s string) error { return setDuration(&c.ProjectionWait, s, time.Millisecond) }},
+	{name: "CARELOG_SHUTDOWN_TIMEOUT", flag: "shutdown-timeout", initial: "15s",
+		usage: "`duration` in which a stop finishes what was accepted",
+		set:   func(c *Config, s string) error { return setDuration(&c.ShutdownTimeout, s, time.Millisecond) }},
+	{name: "CARELOG_CORS_ORIGINS", flag: "cors-origins",
+		usage: "`origins` whose pages may call the API, as https://app.example.org, comma separated (default none)",
+		set:   func(c *Config, s string) (err error) { c.CORSOrigins, err = parseOrigins(s); return err }},
+	{name: "CARELOG_LOG_LEVEL", flag: "log-level", initial: "info",
+		usage: "least `level` that is logged: debug, info, warn or error",
+		set:   func(c *Config, s string) error { return setLevel(&c.LogLevel, s) }},
+	{name: "CARELOG_LOG_FORMAT", flag: "log-format", initial: "text",
+		usage: "`format` of the log: text or json",
+		set:   func(c *Config, s string) error { return setOneOf(&c.LogFormat, s, "text", "json") }},
+}
+
+// configError holds every mistake there is, each with its mend.
+type configError struct {
+	problems []string
+}
+
+func (e *configError) Error() string {
+	return "the configuration cannot be used:\n  " + strings.Join(e.problems, "\n  ")
+}
+
+// loadConfig makes the Config of what env holds. fileErr is readEnvironment's
+// error and reported with the others. Warnings are about what was ignored.
+// Neither holds the text of a secret.
+func loadConfig(env environment, fileErr error) (c Config, warnings []string, err error) {
+	var problems []string
+	if fileErr != nil {
+		problems = append(problems, fileErr.Error())
+	}
+	external := false // whether the database is somebody's, not a private one
+	for _, s := range settings {
+		v, ok := env.lookup(s.flag, s.name, s.alias)
+		if s.name == "DATABASE_URL" {
+			if !ok {
+				v, ok, err = env.databaseURL()
+			}
+			external = ok
+			if err != nil {
+				problems = append(problems, err.Error())
+				continue
+			}
+		}
+		if !ok {
+			v = value{s.initial, s.name}
+		}
+		if v.text == "" {
+			continue
+		}
+		if err := s.set(&c, v.text); err != nil {
+			problems = append(problems, fmt.Sprintf("%s: %v", v.source, err))
+		}
+	}
+	if c.DataDir == "" {
+		if c.DataDir = env.defaultDataDir(); c.DataDir == "" {
+			problems = append(problems, "CARELOG_DATA_DIR: not set, and there is no home directory for a default: set it to a directory")
+		}
+	}
+	if external && len(c.JWTSecret) == 0 {
+		problems = append(problems, "CARELOG_JWT_SECRET: not set, and all processes on the database of DATABASE_URL need the same: "+secretMend)
+	}
+	if c.AccessTokenLifetime > c.RefreshTokenLifetime && c.RefreshTokenLifetime > 0 {
+		problems = append(problems, fmt.Sprintf("CARELOG_REFRESH_TOKEN_LIFETIME: %v, shorter than the %v of an access token: set it to more",
+			c.RefreshTokenLifetime, c.AccessTokenLifetime))
+	}
+	warnings = unknownNames(env)
+	if problems != nil {
+		return Config{}, warnings, &configError{problems}
+	}
+	return c, warnings, nil
+}
+
+// unknownNames warns of CARELOG_ variables that set nothing: a misspelt setting
+// would go unnoticed otherwise.
+func unknownNames(env environment) (warnings []string) {
+	var known []string
+	for _, s := range settings {
+		known = append(known, s.name)
+	}
+	names := slices.Concat(slices.Collect(maps.Keys(env.vars)), slices.Collect(maps.Keys(env.dotenv)))
+	slices.Sort(names)
+	for _, name := range slices.Compact(names) {
+		if !strings.HasPrefix(name, "CARELOG_") || slices.Contains(known, name) || name == testDatabaseVariable {
+			continue
+		}
+		nearest := slices.MinFunc(known, func(a, b string) int { return distance(a, name) - distance(b, name) })
+		warnings = append(warnings, fmt.Sprintf("%s is no setting and was ignored; the nearest is %s", name, nearest))
+	}
+	return warnings
+}
+
+// distance is Levenshtein's: the least number of letters to insert, delete or
+// replace.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost = 1 + min(diagonal, row[j], row[j+1])
+			}
+			diagonal, row[j+1] = row[j+1], cost
+		}
+	}
+	return row[len(b)]
+}

@@ -1,0 +1,165 @@
+// Command carelog serves the Carelog API. See `carelog --help`.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// Exit statuses.
+const (
+	exitError = 1 // something went wrong while running
+	exitUsage = 2 // the command line or the configuration is wrong
+)
+
+func main() {
+	os.Exit(execute(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// execute runs the command line and answers the exit status. What went wrong is
+// one clear message, without usage and without a stack.
+func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	root := newRootCommand()
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	if exit, ok := errors.AsType[*childExit](err); ok {
+		return exit.code
+	}
+	fmt.Fprintf(stderr, "carelog: %v\n", err)
+	if usage, ok := errors.AsType[*usageError](err); ok {
+		fmt.Fprintf(stderr, "See `%s --help`.\n", usage.command)
+		return exitUsage
+	}
+	if _, ok := errors.AsType[*configError](err); ok {
+		return exitUsage
+	}
+	return exitError
+}
+
+// usageError is a command line that cannot be understood.
+type usageError struct {
+	error
+	command string // whose help explains it
+}
+
+// checked makes what a validator of arguments answers a [usageError].
+func checked(validate cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := validate(cmd, args); err != nil {
+			return &usageError{err, cmd.CommandPath()}
+		}
+		return nil
+	}
+}
+
+func newRootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "carelog",
+		Short:         "A healthcare backend that keeps every change as an event",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args: checked(func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return fmt.Errorf("there is no command %q", args[0])
+			}
+			return nil
+		}),
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return &usageError{err, cmd.CommandPath()} })
+	root.AddCommand(newServeCommand(), newVersionCommand(), newFindPostgresCommand(), newWithPostgresCommand())
+	return root
+}
+
+func newServeCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Serve the API",
+		Long: `Serve the API. With nothing set, a PostgreSQL of its own is made in the data
+directory and NATS runs inside the process.
+
+A setting is taken from its flag, else from its environment variable, else from
+the file .env in the working directory. The variable of --data-dir is
+CARELOG_DATA_DIR, and so on. Secrets have no flag, since other users of the
+machine can see those:
+
+` + withoutFlag(),
+		Args: checked(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			config, warnings, err := loadConfig(readEnvironment(cmd.Flags(), "."))
+			if err != nil {
+				for _, warning := range warnings {
+					fmt.Fprintf(cmd.ErrOrStderr(), "carelog: %s\n", warning)
+				}
+				return err
+			}
+			logger := newLogger(config, cmd.ErrOrStderr())
+			for _, warning := range warnings {
+				logger.Warn(warning)
+			}
+			// The first signal stops in good order, a second one at once.
+			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
+			defer stop()
+			context.AfterFunc(ctx, stop)
+			return serve(ctx, config, logger)
+		},
+	}
+	addSettings(cmd.Flags())
+	return cmd
+}
+
+// serve runs the program until ctx ends.
+func serve(ctx context.Context, config Config, logger *slog.Logger) error {
+	program, err := newProgram(config, logger)
+	if err != nil {
+		return err
+	}
+	return errors.Join(program.Run(ctx), program.Close())
+}
+
+func addSettings(flags *pflag.FlagSet) {
+	flags.SortFlags = false
+	for _, s := range settings {
+		if s.flag != "" {
+			usage := s.usage
+			if s.initial != "" {
+				usage += " (default " + s.initial + ")"
+			}
+			flags.String(s.flag, "", usage)
+		}
+	}
+}
+
+func withoutFlag() string {
+	var text strings.Builder
+	for _, s := range settings {
+		if s.flag == "" {
+			fmt.Fprintf(&text, "  %-20s %s\n", s.name, s.usage)
+		}
+	}
+	return strings.TrimSuffix(text.String(), "\n")
+}
+
+func newLogger(config Config, w io.Writer) *slog.Logger {
+	options := &slog.HandlerOptions{Level: config.LogLevel}
+	if config.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}

@@ -1,0 +1,134 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	natsserver "github.com/nats-io/nats-server/v2/server"
+)
+
+// natsOptions say where the NATS server inside the process keeps its streams.
+type natsOptions struct {
+	Dir      string // of its store
+	MaxBytes int64  // of the event stream
+	Logger   *slog.Logger
+}
+
+// natsServer is a NATS server inside this process, on no port. Its streams may
+// be lost at any time, PostgreSQL has every event, so nothing waits for the disk.
+type natsServer struct {
+	options natsOptions
+	mu      sync.Mutex
+	server  *natsserver.Server // nil while it does not run
+	running chan struct{}
+}
+
+func newNATS(options natsOptions) *natsServer {
+	return &natsServer{options: options, running: make(chan struct{})}
+}
+
+// Running is closed when the server takes connections. It stays open when Run
+// fails before that.
+func (n *natsServer) Running() <-chan struct{} { return n.running }
+
+// InProcessConn makes it a [nats.InProcessServer]; an error while the server
+// does not run.
+func (n *natsServer) InProcessConn() (net.Conn, error) {
+	n.mu.Lock()
+	server := n.server
+	n.mu.Unlock()
+	if server == nil {
+		return nil, errors.New("the NATS server inside the process is not running")
+	}
+	return server.InProcessConn()
+}
+
+// Run starts the server and stops it when ctx ends. It runs once.
+func (n *natsServer) Run(ctx context.Context) error {
+	if err := makeDir(filepath.Dir(n.options.Dir)); err != nil {
+		return err
+	}
+	if err := os.Mkdir(n.options.Dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		return fmt.Errorf("make the directory of the NATS server: %w", err)
+	}
+	lock, err := lockDir(n.options.Dir) // the server itself does not, and two would ruin the store
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	logger := &natsLogger{logger: n.options.Logger}
+	server, err := natsserver.NewServer(&natsserver.Options{
+		ServerName:             "carelog",
+		DontListen:             true,
+		NoSigs:                 true,
+		MaxPayload:             1 << 20,
+		JetStream:              true,
+		DisableJetStreamBanner: true,
+		StoreDir:               n.options.Dir,
+		SyncInterval:           time.Second,
+		JetStreamMaxMemory:     64 << 20,
+		JetStreamMaxStore:      n.options.MaxBytes + 64<<20, // beside the event stream there are consumers' states
+	})
+	if err != nil {
+		return fmt.Errorf("make the NATS server: %w", err)
+	}
+	server.SetLoggerV2(logger, false, false, false)
+	server.Start()
+	defer server.WaitForShutdown()
+	defer server.Shutdown()
+	if !server.ReadyForConnections(30*time.Second) || !server.JetStreamEnabled() {
+		return fmt.Errorf("the NATS server does not start (%s): its store %s can be removed without loss, all events are in PostgreSQL",
+			logger.last(), n.options.Dir)
+	}
+	n.set(server)
+	defer n.set(nil)
+	close(n.running)
+	<-ctx.Done()
+	return nil
+}
+
+func (n *natsServer) set(server *natsserver.Server) {
+	n.mu.Lock()
+	n.server = server
+	n.mu.Unlock()
+}
+
+// natsLogger passes the server's warnings and errors on and keeps the last
+// error for a message. What is more talkative is dropped.
+type natsLogger struct {
+	logger *slog.Logger
+	mu     sync.Mutex
+	err    string
+}
+
+func (l *natsLogger) last() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.err == "" {
+		return "no reason given"
+	}
+	return l.err
+}
+
+func (l *natsLogger) Errorf(format string, v ...any) {
+	text := fmt.Sprintf(format, v...)
+	l.mu.Lock()
+	l.err = text
+	l.mu.Unlock()
+	l.logger.Error("NATS server", "message", text)
+}
+
+func (l *natsLogger) Fatalf(format string, v ...any) { l.Errorf(format, v...) }
+func (l *natsLogger) Warnf(format string, v ...any) {
+	l.logger.Warn("NATS server", "message", fmt.Sprintf(format, v...))
+}
+func (l *natsLogger) Noticef(string, ...any) {}
+func (l *natsLogger) Debugf(string, ...any)  {}
+func (l *natsLogger) Tracef(string, ...any)  {}

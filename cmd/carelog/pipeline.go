@@ -1,0 +1,310 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/carelog/carelog/commands"
+	"github.com/carelog/carelog/events"
+	"github.com/carelog/carelog/events/bus"
+	"github.com/carelog/carelog/eventstore"
+	"github.com/carelog/carelog/httpapi"
+	"github.com/carelog/carelog/projections"
+)
+
+// pipeline is what lies between a command and the read tables, with the API in
+// front of it: log, relay, bus, projections.
+type pipeline struct {
+	config   Config
+	program  *program
+	pool     *pgxpool.Pool
+	store    *eventstore.Store
+	presence *presence
+	accounts *accountKeeper
+	progress *projections.Progress
+	runner   *projections.Runner
+	lease    *projections.Lease
+	conn     *bus.Conn
+	carrier  *bus.Carrier
+	relay    *eventstore.Relay
+	feed     lastFeed
+	api      http.Handler
+	shared   bool // other processes may work on the same log
+}
+
+// openPipeline makes the parts, as soon as the database can be reached.
+func (p *program) openPipeline(ctx context.Context) (*pipeline, error) {
+	key, err := p.tokenKey()
+	if err != nil {
+		return nil, err
+	}
+	for waiting := false; ; waiting = true {
+		l, err := p.tryPipeline(ctx, key)
+		if err == nil || !errors.Is(err, events.ErrUnavailable) {
+			return l, err
+		}
+		if !waiting {
+			p.logger.Warn("waiting for the database", "error", err)
+		}
+		if !pause(ctx, 250*time.Millisecond) {
+			return nil, ctx.Err()
+		}
+	}
+}
+
+func (p *program) tryPipeline(ctx context.Context, key []byte) (_ *pipeline, err error) {
+	database, err := p.database(ctx)
+	if err != nil {
+		return nil, err
+	}
+	l := &pipeline{config: p.config, program: p, shared: p.config.NATSURL != ""}
+	defer func() {
+		if err != nil {
+			l.close()
+		}
+	}()
+	l.presence = &presence{config: database.ConnConfig, shared: l.shared, logger: p.logger}
+	if err := l.presence.enter(ctx); err != nil {
+		return nil, err
+	}
+	if l.pool, err = pgxpool.NewWithConfig(ctx, database); err != nil {
+		return nil, fmt.Errorf("make the database pool: %w", err)
+	}
+	registry := events.NewRegistry()
+	l.store, err = eventstore.Open(ctx, eventstore.Config{
+		Pool: l.pool, Appender: database.ConnConfig, Notify: l.shared, Logger: p.logger,
+		OnAppend: func(head events.Position) { l.runner.Announce(head) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	l.openProjections(database.ConnConfig, registry)
+	if err := l.runner.Check(ctx); err != nil {
+		return nil, err
+	}
+	if err := l.openBus(); err != nil {
+		return nil, err
+	}
+	l.accounts = newAccountKeeper(l.pool, p.config.HashConcurrency)
+	l.api, err = httpapi.New(httpapi.Config{
+		Commands: &commands.Service{
+			Log: l.store, TagKey: l.store.TagKey(), Registry: registry, Credentials: l.accounts.credentials,
+			Now: time.Now, NewID: commands.NewEventID,
+		},
+		Queries:         projections.NewQueries(l.pool),
+		Progress:        l.progress,
+		Log:             l.store,
+		Accounts:        l.accounts,
+		Ready:           l.readiness,
+		Logger:          p.logger,
+		TokenKey:        key,
+		AccessLifetime:  p.config.AccessTokenLifetime,
+		RefreshLifetime: p.config.RefreshTokenLifetime,
+		AllowedOrigins:  p.config.CORSOrigins,
+		RequestTimeout:  p.config.ProjectionWait + 5*time.Second,
+		Version:         version(),
+	})
+	return l, err
+}
+
+// tokenKey is the key that signs tokens: the one that is set, or one that is
+// made in the data directory.
+func (p *program) tokenKey() ([]byte, error) {
+	if len(p.config.JWTSecret) > 0 {
+		return p.config.JWTSecret, nil
+	}
+	if err := makeDir(p.config.DataDir); err != nil {
+		return nil, err
+	}
+	return jwtKey(p.config.DataDir)
+}
+
+// database migrates the database and tells how requests connect to it.
+func (p *program) database(ctx context.Context) (*pgxpool.Config, error) {
+	url := p.config.DatabaseURL
+	if p.postgres != nil {
+		select {
+		case <-p.postgres.Running():
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		url = p.postgres.URL()
+	}
+	config, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		return nil, errors.New("DATABASE_URL cannot be understood: write postgres://user:password@host:5432/name") // pgx's text may hold the password
+	}
+	config.MaxConns = int32(p.config.DatabaseConns)
+	config.MinIdleConns = min(4, config.MaxConns)
+	config.PingTimeout = waitTimeout
+	config.ConnConfig.ConnectTimeout = 5 * time.Second
+	projections.Configure(config.ConnConfig)
+	config.ConnConfig.RuntimeParams["application_name"] = "carelog requests"
+	config.ConnConfig.RuntimeParams["statement_timeout"] = "15s"
+	config.ConnConfig.RuntimeParams["jit"] = "off"
+	return config, eventstore.Migrate(ctx, migrationConfig(config.ConnConfig))
+}
+
+// migrationConfig is without what bounds requests.
+func migrationConfig(config *pgx.ConnConfig) *pgx.ConnConfig {
+	config = config.Copy()
+	for _, name := range []string{"statement_timeout", "search_path"} {
+		delete(config.RuntimeParams, name)
+	}
+	config.RuntimeParams["application_name"] = "carelog migrations"
+	return config
+}
+
+func (l *pipeline) openProjections(database *pgx.ConnConfig, registry *events.Registry) {
+	config := projections.Config{
+		Conn: database, Pool: l.pool, Log: l.store, LogID: l.store.LogID(), Registry: registry,
+		Shared: l.shared, Wait: l.config.ProjectionWait, Logger: l.program.logger,
+	}
+	l.progress = projections.NewProgress(config)
+	l.runner = projections.NewRunner(config, l.progress)
+	l.lease = projections.NewLease(config)
+}
+
+func (l *pipeline) openBus() (err error) {
+	config := bus.ConnConfig{URL: l.config.NATSURL, Logger: l.program.logger}
+	if l.program.nats != nil {
+		config.InProcess = l.program.nats
+	}
+	if l.conn, err = bus.Connect(config); err != nil {
+		return err
+	}
+	l.carrier = bus.NewCarrier(bus.CarrierConfig{
+		Conn: l.conn, LogID: l.store.LogID(), Logger: l.program.logger,
+		Stream: bus.StreamConfig{MaxAge: l.config.StreamMaxAge, MaxBytes: l.config.StreamMaxBytes},
+	})
+	l.relay = eventstore.NewRelay(eventstore.RelayConfig{
+		Store: l.store, Publisher: l.carrier, Begin: l.runner.Checkpoint, Logger: l.program.logger,
+	})
+	return nil
+}
+
+// close frees what openPipeline has made.
+func (l *pipeline) close() {
+	if l.conn != nil {
+		l.conn.Close()
+	}
+	if l.pool != nil {
+		l.pool.Close()
+	}
+	l.presence.leave()
+}
+
+// run runs the parts until the context ends, or until one fails for good.
+func (l *pipeline) run(ctx context.Context) error {
+	parts, ctx := errgroup.WithContext(ctx)
+	parts.Go(func() error { return l.store.Run(ctx) })
+	parts.Go(func() error { return l.store.DrawIDs(ctx) })
+	parts.Go(func() error { return l.progress.Run(ctx) })
+	parts.Go(func() error { return l.lease.Run(ctx, l.apply) })
+	parts.Go(func() error { return l.presence.Run(ctx) })
+	parts.Go(func() error { return l.accounts.sweep(ctx, l.program.logger) })
+	return parts.Wait()
+}
+
+// apply is the work of the one process that holds the lease: it carries events
+// from the log to the read tables.
+func (l *pipeline) apply(ctx context.Context) error {
+	parts, ctx := errgroup.WithContext(ctx)
+	parts.Go(func() error { return l.runner.Run(ctx) })
+	parts.Go(func() error { return l.relay.Run(ctx) })
+	if l.shared {
+		parts.Go(func() error { return l.relay.Listen(ctx) })
+	}
+	parts.Go(func() error { return l.follow(ctx) })
+	return parts.Wait()
+}
+
+// follow takes events from the bus to the runner.
+func (l *pipeline) follow(ctx context.Context) error {
+	if err := l.awaitCheckpoint(ctx); err != nil {
+		return err
+	}
+	feed, err := bus.NewFeed(bus.FeedConfig{
+		Conn: l.conn, LogID: l.store.LogID(), Log: l.store, Logger: l.program.logger,
+		Position: l.progress.Checkpoint,
+		Deliver: func(ctx context.Context, evs []events.Recorded) error {
+			return l.runner.Apply(ctx, projections.SourceBus, evs)
+		},
+		Fill: func(ctx context.Context, evs []events.Recorded) error {
+			return l.runner.Apply(ctx, projections.SourceLog, evs)
+		},
+	})
+	if err != nil {
+		return err
+	}
+	l.feed.set(feed)
+	err = feed.Run(ctx)
+	if stopped, ok := errors.AsType[*projections.StoppedError](err); ok {
+		l.program.logger.Error("events are no longer taken from the bus", "error", stopped)
+		<-ctx.Done() // the runner decides what becomes of a stop
+		return nil
+	}
+	return err
+}
+
+// awaitCheckpoint waits until it is known where to begin.
+func (l *pipeline) awaitCheckpoint(ctx context.Context) error {
+	for {
+		_, err := l.runner.Checkpoint(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err == nil || !errors.Is(err, events.ErrUnavailable) {
+			return err
+		}
+		pause(ctx, 100*time.Millisecond)
+	}
+}
+
+// awaitRunner waits until it is known whether commands can be taken: the runner
+// is live, or stopped at an event. It answers false when the context ends first.
+func (l *pipeline) awaitRunner(ctx context.Context) bool {
+	for {
+		err := l.progress.Live()
+		if _, stopped := errors.AsType[*projections.StoppedError](err); stopped || err == nil {
+			return true
+		}
+		if !pause(ctx, 5*time.Millisecond) {
+			return false
+		}
+	}
+}
+
+// settle waits until the read tables contain the whole log.
+func (l *pipeline) settle(ctx context.Context) error {
+	if l.progress.Live() != nil {
+		return nil // nobody would apply it now; the next start does
+	}
+	head, err := l.store.Head(ctx)
+	if err != nil {
+		return nil // the database is away, and durable what was accepted
+	}
+	if err := l.progress.Wait(ctx, head); err != nil {
+		l.program.logger.Warn("stopping before the read tables contain the whole log; the next start goes on", "head", head)
+	}
+	return nil
+}
+
+// pause waits, and answers false when the context ends first.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}

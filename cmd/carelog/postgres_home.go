@@ -1,0 +1,308 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// rootPlace is where PostgreSQL's files go when root starts Carelog with a data
+// directory that no other user can reach, as below /root.
+const rootPlace = "/var/lib/carelog"
+
+// maxSocketPath is what the shortest of the systems takes for the path of a
+// socket (macOS: 104 bytes with the NUL).
+const maxSocketPath = 103
+
+// postgresHome is the directory of a private PostgreSQL, locked against others:
+//
+//	carelog.lock   held as long as it is used
+//	postgres.log   what PostgreSQL reports
+//	data           its data directory
+//	run            its socket, unless the path is too long for one
+//
+// What root reads or writes here is in root's own directory: PostgreSQL's user
+// can only touch data and run.
+type postgresHome struct {
+	dir     string // real path, without symbolic links
+	data    string
+	socket  string   // the directory of the socket
+	account *account // whom PostgreSQL runs as
+	install installation
+	lock    *os.File
+}
+
+// openPostgresHome locks the directory dir and makes what is missing in it,
+// down to the data. Nothing that is there is ever removed.
+func openPostgresHome(ctx context.Context, dir, bin string, throwaway bool) (_ *postgresHome, err error) {
+	h := &postgresHome{}
+	if h.dir, err = settle(dir); err != nil {
+		return nil, err
+	}
+	h.data = filepath.Join(h.dir, "data")
+	if h.account, err = accountFor(h.data); err != nil {
+		return nil, err
+	}
+	barrier, err := h.account.barrier(h.dir)
+	if err != nil {
+		return nil, err
+	}
+	if barrier != "" {
+		return nil, fmt.Errorf("PostgreSQL runs as user %s here, who may not pass through %s: run chmod o+x on that, "+
+			"or set CARELOG_DATA_DIR to a directory that everybody can reach", h.account.name, barrier)
+	}
+	if h.lock, err = lockDir(h.dir); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			h.close()
+		}
+	}()
+	version, err := dataVersion(h.data)
+	if err != nil {
+		return nil, err
+	}
+	if h.install, err = findPostgres(bin, version); err != nil {
+		return nil, err
+	}
+	if version == 0 {
+		if err = h.initialise(ctx, throwaway); err != nil {
+			return nil, err
+		}
+	}
+	return h, h.makeSocketDir()
+}
+
+func (h *postgresHome) close() {
+	if h.socket != filepath.Join(h.dir, "run") {
+		os.RemoveAll(h.socket)
+	}
+	h.lock.Close()
+}
+
+// settle answers the real path of dir, which it makes if need be. When root has
+// no directory there that PostgreSQL's user could reach, it is made below
+// rootPlace, and dir is a symbolic link to it from then on: moving the data
+// directory keeps the data, removing it begins anew.
+func settle(dir string) (string, error) {
+	if err := makeDir(filepath.Dir(dir)); err != nil {
+		return "", err
+	}
+	if _, err := os.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
+		parent, err := filepath.EvalSymlinks(filepath.Dir(dir))
+		if err != nil {
+			return "", err
+		}
+		account, err := accountFor(filepath.Join(dir, "data"))
+		if err != nil {
+			return "", err
+		}
+		barrier, err := account.barrier(parent)
+		if err != nil {
+			return "", err
+		}
+		if barrier != "" {
+			return settleElsewhere(dir)
+		}
+		if err := makeDir(dir); err != nil {
+			return "", err
+		}
+	}
+	real, err := filepath.EvalSymlinks(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		target, _ := os.Readlink(dir)
+		return "", fmt.Errorf("the data of %s were in %s, which is gone: put it back, or remove the link %s to begin with an empty log",
+			filepath.Dir(dir), target, dir)
+	}
+	return real, err
+}
+
+func settleElsewhere(dir string) (string, error) {
+	if err := makeDir(rootPlace); err != nil {
+		return "", err
+	}
+	target, err := os.MkdirTemp(rootPlace, "postgres-")
+	if err != nil {
+		return "", err
+	}
+	if err := os.Chmod(target, 0o711); err != nil {
+		return "", err
+	}
+	if err := os.Symlink(target, dir); err != nil {
+		os.Remove(target)
+		if !errors.Is(err, fs.ErrExist) { // else another carelog was faster
+			return "", err
+		}
+	}
+	return filepath.EvalSymlinks(dir)
+}
+
+// dataVersion is the major version that a data directory was made by, 0 when
+// there is none yet.
+func dataVersion(data string) (int, error) {
+	content, err := os.ReadFile(filepath.Join(data, "PG_VERSION"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("read the data's version: %w", err)
+	}
+	version, err := strconv.Atoi(strings.TrimSpace(string(content)))
+	if err != nil {
+		return 0, fmt.Errorf("%s/PG_VERSION holds no version: the directory is damaged", data)
+	}
+	return version, nil
+}
+
+// initialise makes the data beside its place and moves it there, so that an
+// interrupted initdb leaves nothing that looks whole.
+func (h *postgresHome) initialise(ctx context.Context, throwaway bool) error {
+	unfinished := h.data + ".new"
+	var output []byte
+	for _, locale := range []string{"C.UTF-8", "C"} { // older systems know only the second
+		if err := os.RemoveAll(unfinished); err != nil {
+			return err
+		}
+		if err := h.account.makeDir(unfinished); err != nil {
+			return err
+		}
+		args := []string{"--pgdata", unfinished, "--username", "carelog",
+			"--auth", "trust", // whoever reaches the socket is the same user, or root
+			"--encoding", "UTF8", "--locale", locale, "--data-checksums"}
+		if throwaway {
+			args = append(args, "--no-sync")
+		}
+		cmd := exec.CommandContext(ctx, filepath.Join(h.install.bin, "initdb"), args...)
+		cmd.Dir, cmd.Env = "/", postgresEnv
+		cmd.SysProcAttr = h.account.procAttr()
+		cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+		cmd.WaitDelay = 10 * time.Second
+		var err error
+		output, err = cmd.CombinedOutput()
+		if err == nil {
+			if err := os.Rename(unfinished, h.data); err != nil {
+				return fmt.Errorf("put the new data into place: %w", err)
+			}
+			return syncDir(h.dir)
+		}
+		if _, failed := errors.AsType[*exec.ExitError](err); !failed || ctx.Err() != nil {
+			return h.startError("initdb", err)
+		}
+	}
+	return fmt.Errorf("initdb failed: %s", bytes.TrimSpace(output))
+}
+
+// postgresEnv is the environment of PostgreSQL's programs: nothing like PGDATA
+// or PGPORT may reach them from outside.
+var postgresEnv = []string{"PATH=/usr/local/bin:/usr/bin:/bin", "LC_ALL=C", "TZ=UTC"}
+
+func (h *postgresHome) startError(program string, err error) error {
+	if h.account != nil && (errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.EINVAL)) {
+		return fmt.Errorf("start %s as user %s: %w: this looks like a container that may not change users; "+
+			"run carelog as an ordinary user, or set DATABASE_URL", program, h.account.name, err)
+	}
+	return fmt.Errorf("start %s: %w", program, err)
+}
+
+// makeSocketDir chooses the directory of the socket. Lists of hosts and of
+// socket directories give commas and quotes a meaning, so a path with those
+// does not serve either.
+func (h *postgresHome) makeSocketDir() error {
+	h.socket = filepath.Join(h.dir, "run")
+	if len(h.socket)+len("/.s.PGSQL.5432") > maxSocketPath || strings.ContainsAny(h.socket, " ,'\"\\") {
+		var err error
+		if h.socket, err = os.MkdirTemp("/tmp", "carelog-"); err != nil {
+			return fmt.Errorf("make a directory for the socket: %w", err)
+		}
+	}
+	return h.account.makeDir(h.socket)
+}
+
+// clearLeftover makes way for a new server. One that outlived a killed Carelog
+// is stopped: holding the lock, we know that nobody else uses it. A
+// postmaster.pid that a crash left, and whose number another program bears by
+// now, would make PostgreSQL refuse to start: it is given our own number, which
+// PostgreSQL takes for stale in its parent, and still looks for remaining
+// backends as with any other.
+func (h *postgresHome) clearLeftover(timeout time.Duration) error {
+	path := filepath.Join(h.data, "postmaster.pid")
+	content, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("look for a running PostgreSQL: %w", err)
+	}
+	first, rest, _ := strings.Cut(string(content), "\n")
+	pid, err := strconv.Atoi(first)
+	if err != nil || pid <= 1 || pid == os.Getpid() {
+		return nil // PostgreSQL says what is wrong with it, if anything is
+	}
+	if h.runs(pid) {
+		ended := func(wait time.Duration) bool { return poll(wait, func() bool { return !h.runs(pid) }) }
+		return stopServer(func(s syscall.Signal) { syscall.Kill(pid, s) }, ended, timeout)
+	}
+	if syscall.Kill(pid, 0) != nil {
+		return nil
+	}
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_TRUNC|syscall.O_NOFOLLOW, 0)
+	if err != nil {
+		return fmt.Errorf("release the stale postmaster.pid: %w", err)
+	}
+	defer file.Close()
+	_, err = fmt.Fprintf(file, "%d\n%s", os.Getpid(), rest)
+	return err
+}
+
+// runs tells whether the process is a PostgreSQL server on this data directory.
+func (h *postgresHome) runs(pid int) bool {
+	args, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	if _, noProc := os.Stat("/proc/self/cmdline"); noProc == nil {
+		fields := strings.Split(string(args), "\x00")
+		at := slices.Index(fields, "-D")
+		return err == nil && at >= 0 && fields[at+1] == h.data
+	}
+	args, err = exec.Command("ps", "-p", strconv.Itoa(pid), "-o", "args=").Output()
+	return err == nil && strings.Contains(string(args), " -D "+h.data+" ")
+}
+
+// stopServer ends a PostgreSQL: cleanly within the timeout, else without
+// finishing its work, which it then recovers from its log at the next start.
+func stopServer(signal func(syscall.Signal), ended func(time.Duration) bool, timeout time.Duration) error {
+	signal(syscall.SIGINT) // "fast": ends sessions, writes everything
+	if ended(timeout) {
+		return nil
+	}
+	signal(syscall.SIGQUIT) // "immediate"
+	if ended(5 * time.Second) {
+		return fmt.Errorf("PostgreSQL did not stop within %v and was stopped at once: it recovers at the next start", timeout)
+	}
+	signal(syscall.SIGKILL)
+	if ended(5 * time.Second) {
+		return fmt.Errorf("PostgreSQL did not stop within %v and was killed: it recovers at the next start", timeout)
+	}
+	return errors.New("PostgreSQL cannot be stopped: its process hangs in the kernel")
+}
+
+// poll asks until the answer is yes, at most for the given time.
+func poll(wait time.Duration, done func() bool) bool {
+	for end := time.Now().Add(wait); ; time.Sleep(20 * time.Millisecond) {
+		if done() {
+			return true
+		}
+		if time.Now().After(end) {
+			return false
+		}
+	}
+}

@@ -1,0 +1,169 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/carelog/carelog/httpapi"
+)
+
+// program is the whole server. It is made, run once, and closed.
+//
+// Its parts end in the opposite order of their dependence: first requests are
+// finished, then what was accepted is applied, then the pipeline stops, and last
+// the servers that this process runs for itself.
+type program struct {
+	config   Config
+	logger   *slog.Logger
+	listener net.Listener
+	handler  atomic.Pointer[http.Handler] // what is served: the API, once it is there
+	running  chan struct{}
+
+	postgres *postgres   // nil with a DATABASE_URL
+	nats     *natsServer // nil with a NATS_URL
+}
+
+// newProgram listens, so that an address that cannot be had is known at once.
+// Requests are answered when Run is running.
+func newProgram(config Config, logger *slog.Logger) (*program, error) {
+	listener, err := net.Listen("tcp", config.Addr)
+	if err != nil {
+		return nil, fmt.Errorf("%w: set CARELOG_ADDR to another address, or to port 0 for any that is free", err)
+	}
+	p := &program{config: config, logger: logger, listener: listener, running: make(chan struct{})}
+	starting := httpapi.Starting()
+	p.handler.Store(&starting)
+	if config.DatabaseURL == "" {
+		p.postgres = newPostgres(postgresOptions{
+			Dir:         filepath.Join(config.DataDir, "postgres"),
+			BinDir:      config.PostgresBin,
+			StopTimeout: config.ShutdownTimeout,
+			Logger:      logger,
+		})
+	}
+	if config.NATSURL == "" {
+		p.nats = newNATS(natsOptions{
+			Dir:      filepath.Join(config.DataDir, "nats"),
+			MaxBytes: config.StreamMaxBytes,
+			Logger:   logger,
+		})
+	}
+	return p, nil
+}
+
+// URL is where the API is served.
+func (p *program) URL() string { return "http://" + p.listener.Addr().String() }
+
+// Running is closed when the API answers. It stays open when Run fails before
+// that.
+func (p *program) Running() <-chan struct{} { return p.running }
+
+// Close frees the address, also when Run was never called.
+func (p *program) Close() error {
+	if err := p.listener.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return nil
+}
+
+// Run serves until the context ends, then finishes what was accepted within the
+// shutdown timeout and returns nil. It waits for a database and a NATS server
+// that are still coming up, and for ever for ones that went away.
+func (p *program) Run(ctx context.Context) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	outliving, release := context.WithCancel(context.WithoutCancel(ctx))
+	defer release()
+
+	servers, serversCtx := errgroup.WithContext(outliving)
+	defer context.AfterFunc(serversCtx, stop)() // a server that fails for good ends the rest
+	if p.postgres != nil {
+		servers.Go(func() error { return p.postgres.Run(serversCtx) })
+	}
+	if p.nats != nil {
+		servers.Go(func() error { return p.nats.Run(serversCtx) })
+	}
+	servers.Go(func() error {
+		defer release()
+		return p.serve(ctx)
+	})
+	return servers.Wait()
+}
+
+// serve answers requests from the beginning, with "starting" until the pipeline
+// runs, and stops both in order.
+func (p *program) serve(ctx context.Context) error {
+	server := httpapi.NewServer(http.HandlerFunc(p.serveHTTP), p.logger)
+	outliving, release := context.WithCancel(context.WithoutCancel(ctx))
+	defer release()
+	parts, partsCtx := errgroup.WithContext(outliving)
+	parts.Go(func() error {
+		if err := server.Serve(p.listener); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serve HTTP: %w", err)
+		}
+		return nil
+	})
+	parts.Go(func() error {
+		return errors.Join(p.runPipeline(ctx, partsCtx, server), server.Close())
+	})
+	return parts.Wait()
+}
+
+// runPipeline opens the pipeline and serves the API of it, until ctx ends or
+// something fails for good; then it finishes what was accepted.
+func (p *program) runPipeline(ctx, partsCtx context.Context, server *http.Server) error {
+	pipeline, err := p.openPipeline(ctx)
+	if ctx.Err() != nil {
+		return nil // told to stop while starting
+	}
+	if err != nil {
+		return err
+	}
+	defer pipeline.close()
+	running, runningCtx := errgroup.WithContext(partsCtx)
+	pipelineCtx, stopPipeline := context.WithCancel(runningCtx)
+	running.Go(func() error { return pipeline.run(pipelineCtx) })
+	running.Go(func() error {
+		defer stopPipeline()
+		serving, stop := context.WithCancel(runningCtx)
+		defer context.AfterFunc(ctx, stop)()
+		defer stop()
+		p.handler.Store(&pipeline.api)
+		if pipeline.awaitRunner(serving) {
+			p.logger.Info("carelog is serving", "url", p.URL(), "version", version(), "log", pipeline.store.LogID())
+			close(p.running)
+			<-serving.Done()
+		}
+		return p.drain(server, pipeline)
+	})
+	return running.Wait()
+}
+
+func (p *program) serveHTTP(w http.ResponseWriter, r *http.Request) {
+	(*p.handler.Load()).ServeHTTP(w, r)
+}
+
+// drain finishes the requests that were accepted, and lets the read tables take
+// in what they appended.
+func (p *program) drain(server *http.Server, pipeline *pipeline) error {
+	p.logger.Info("carelog is stopping")
+	ctx, cancel := context.WithTimeout(context.Background(), p.config.ShutdownTimeout)
+	defer cancel()
+	if err := server.Shutdown(ctx); err != nil {
+		p.logger.Warn("some requests were not finished in time", "error", err)
+		return server.Close()
+	}
+	return pipeline.settle(ctx)
+}
+
+// waitTimeout bounds what is asked of a dependency on behalf of a health check.
+const waitTimeout = time.Second

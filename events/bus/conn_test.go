@@ -1,0 +1,109 @@
+package bus
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"github.com/nats-io/nats-server/v2/server"
+)
+
+func TestNatsMayComeLater(t *testing.T) {
+	nats := &restartable{t: t, options: server.Options{Host: "127.0.0.1", Port: freePort(t), StoreDir: t.TempDir()}}
+	conn := connect(t, ConnConfig{URL: nats.url()})
+	if conn.Err() == nil {
+		t.Fatal("connected to nothing")
+	}
+	c := NewCarrier(CarrierConfig{Conn: conn, LogID: testLog})
+	if _, err := c.Resume(t.Context()); err == nil {
+		t.Fatal("resumed from nothing")
+	}
+	subscriber := NewSubscriber(SubscriberConfig{Conn: conn, Logger: slog.New(slog.DiscardHandler)})
+	defer subscriber.Close()
+	messages, err := subscriber.Subscribe(t.Context(), AllSubjects)
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the subscriber tells", func() bool { return subscriber.Err() != nil })
+
+	nats.start()
+	eventually(t, "connected", func() bool { return conn.Err() == nil })
+	requireResume(t, c, 0)
+	mustPublish(t, c, recorded(1, 1))
+	requireBatch(t, messages, 1, 1)
+	if err := subscriber.Err(); err != nil {
+		t.Error(err)
+	}
+}
+
+// Neither a good nor a bad URL's credentials may be seen anywhere.
+func TestCredentialsStaySecret(t *testing.T) {
+	const password = "s3cret-w0rd"
+	for _, url := range []string{
+		"nats://carelog:" + password + "@127.0.0.1:notaport",
+		"nats://carelog:" + password + "%zz@127.0.0.1:4222",
+		"://" + password,
+		"nats://carelog:" + password + "@127.0.0.1:4222,ws://127.0.0.1:4223",
+	} {
+		conn, err := Connect(ConnConfig{URL: url, Logger: slog.New(slog.DiscardHandler)})
+		if err == nil {
+			conn.Close()
+			t.Errorf("%s was accepted", url)
+		} else if strings.Contains(err.Error(), password) {
+			t.Errorf("error %q", err)
+		}
+	}
+
+	nats := &restartable{t: t, options: server.Options{
+		Host: "127.0.0.1", Port: freePort(t), StoreDir: t.TempDir(), Username: "carelog", Password: password,
+	}}
+	nats.start()
+	for _, user := range []string{"carelog:" + password, "carelog:wrong-" + password, password} {
+		var logged logText
+		url := strings.Replace(nats.url(), "nats://", "nats://"+user+"@", 1)
+		conn := connect(t, ConnConfig{URL: url, Logger: logged.logger(slog.LevelDebug)})
+		if good := user == "carelog:"+password; good != (conn.Err() == nil) {
+			t.Errorf("user %s: %v", user, conn.Err())
+		} else if good {
+			nats.stop()
+			eventually(t, "the loss is noticed", func() bool { return conn.Err() != nil })
+			nats.start()
+			eventually(t, "the connection is back", func() bool { return conn.Err() == nil })
+		}
+		told := logged.String()
+		if err := conn.Err(); err != nil {
+			told += err.Error()
+		}
+		if strings.Contains(told, password) {
+			t.Errorf("told: %s", told)
+		}
+	}
+}
+
+// A server that refuses the credentials may take them later.
+func TestRefusedCredentialsAreTriedAgain(t *testing.T) {
+	nats := &restartable{t: t, options: server.Options{
+		Host: "127.0.0.1", Port: freePort(t), StoreDir: t.TempDir(), Username: "carelog", Password: "other",
+	}}
+	nats.start()
+	var logged logText
+	conn := connect(t, ConnConfig{URL: strings.Replace(nats.url(), "nats://", "nats://carelog:right@", 1), Logger: logged.logger(slog.LevelInfo)})
+	refusals := func() int { return strings.Count(logged.String(), "Authorization Violation") }
+	eventually(t, "refused three times", func() bool { return refusals() >= 3 || conn.nc.Stats().Reconnects > 3 })
+	nats.stop()
+	nats.options.Password = "right"
+	nats.start()
+	eventually(t, "accepted", func() bool { return conn.Err() == nil })
+}
+
+func TestClosedConnection(t *testing.T) {
+	conn := testBus(t)
+	conn.Close()
+	if conn.Err() == nil {
+		t.Error("a closed connection is well")
+	}
+	if _, err := NewCarrier(CarrierConfig{Conn: conn, LogID: testLog}).Resume(context.Background()); err == nil {
+		t.Error("resumed on a closed connection")
+	}
+}

@@ -1,0 +1,102 @@
+package events
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// house says, for each package, what of ours and which infrastructure it may
+// import; everything named anywhere here and not in a package's own line is
+// forbidden to it. Tests are free to import what they test with.
+var house = map[string][]string{
+	"events":              {"github.com/google/uuid"},
+	"commands":            {"events", "github.com/google/uuid"},
+	"eventstore":          {"events", "github.com/jackc/pgx/v5", "github.com/google/uuid"},
+	"eventstore/pgtest":   {"eventstore", "github.com/jackc/pgx/v5", "github.com/google/uuid"},
+	"eventstore/accounts": {"events", "github.com/jackc/pgx/v5", "github.com/google/uuid"},
+	"events/bus":          {"events", "github.com/ThreeDotsLabs/watermill", "github.com/nats-io", "github.com/google/uuid"},
+	"projections":         {"events", "github.com/jackc/pgx/v5", "github.com/google/uuid"},
+	"httpapi":             {"commands", "projections", "events", "github.com/go-chi", "github.com/golang-jwt/jwt/v5", "github.com/google/uuid"},
+	"cmd/carelog":         {"commands", "projections", "events", "events/bus", "eventstore", "eventstore/accounts", "httpapi", "github.com/jackc/pgx/v5", "github.com/nats-io", "github.com/google/uuid"},
+}
+
+const module = "github.com/carelog/carelog/"
+
+func TestPackagesImportWhatTheHouseAllows(t *testing.T) {
+	root, err := filepath.Abs("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]bool{}
+	err = filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() && strings.HasPrefix(entry.Name(), ".") && path != root {
+			return filepath.SkipDir
+		}
+		if entry.IsDir() || filepath.Ext(path) != ".go" || strings.HasSuffix(path, "_test.go") {
+			return nil
+		}
+		relative, err := filepath.Rel(root, path)
+		if err != nil {
+			return err
+		}
+		name := filepath.ToSlash(filepath.Dir(relative))
+		allowed, known := house[name]
+		if !known {
+			t.Errorf("%s: the house has no package %s", relative, name)
+			return nil
+		}
+		seen[name] = true
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		for _, spec := range file.Imports {
+			imported, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				return err
+			}
+			if restricted(imported) && !covers(allowed, imported) {
+				t.Errorf("%s imports %s, which the house forbids", relative, imported)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name := range house {
+		if !seen[name] {
+			t.Errorf("the house has no files in %s", name)
+		}
+	}
+}
+
+// restricted: what is ours, and the infrastructure that some package is home to.
+func restricted(imported string) bool {
+	if strings.HasPrefix(imported, module) {
+		return true
+	}
+	for _, allowed := range house {
+		if covers(allowed, imported) {
+			return true
+		}
+	}
+	return false
+}
+
+func covers(allowed []string, imported string) bool {
+	for _, a := range allowed {
+		if imported == module+a || strings.Contains(a, ".") && (imported == a || strings.HasPrefix(imported, a+"/")) {
+			return true
+		}
+	}
+	return false
+}

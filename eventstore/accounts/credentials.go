@@ -1,0 +1,63 @@
+package accounts
+
+import (
+	"context"
+	"errors"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// ErrNoCredential: the user has no password here.
+var ErrNoCredential = errors.New("the user has no password")
+
+// Credentials keeps the hashes of passwords.
+type Credentials struct {
+	db DB
+}
+
+// NewCredentials makes one that works on db: a pool, or a transaction of the
+// caller's.
+func NewCredentials(db DB) *Credentials { return &Credentials{db} }
+
+// Add stores the hash of a new user's password, before user.registered is
+// appended. A user id is drawn once, so one that is there already is an error.
+func (c *Credentials) Add(ctx context.Context, userID int64, passwordHash string) error {
+	_, err := c.db.Exec(ctx, `insert into accounts.credentials (user_id, password_hash) values ($1, $2)`, userID, passwordHash)
+	return classify("store a credential", err)
+}
+
+// Hash answers the hash of a user's password, or [ErrNoCredential].
+func (c *Credentials) Hash(ctx context.Context, userID int64) (hash string, err error) {
+	err = c.db.QueryRow(ctx, `select password_hash from accounts.credentials where user_id = $1`, userID).Scan(&hash)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return "", ErrNoCredential
+	}
+	return hash, classify("read a credential", err)
+}
+
+// Replace stores another hash in place of one that was read, of the same
+// password or of a new one. It changes nothing when the stored hash is a third
+// by now.
+func (c *Credentials) Replace(ctx context.Context, userID int64, oldHash, newHash string) error {
+	_, err := c.db.Exec(ctx, `update accounts.credentials set password_hash = $3 where user_id = $1 and password_hash = $2`,
+		userID, oldHash, newHash)
+	return classify("replace a credential", err)
+}
+
+// Remove ends a user's password. One that is not there is no error.
+func (c *Credentials) Remove(ctx context.Context, userID int64) error {
+	_, err := c.db.Exec(ctx, `delete from accounts.credentials where user_id = $1`, userID)
+	return classify("remove a credential", err)
+}
+
+// Sweep removes the credentials that are older than a day and whose user was
+// never registered, and answers how many.
+func (c *Credentials) Sweep(ctx context.Context) (removed int64, err error) {
+	tag, err := c.db.Exec(ctx, `
+		delete from accounts.credentials c
+		where c.created_at < clock_timestamp() - interval '1 day'
+		  and not exists (
+			select from public.event_tags t
+			where t.tag = 'user:' || c.user_id and t.type = 'user.registered')`)
+	return tag.RowsAffected(), classify("sweep credentials", err)
+}

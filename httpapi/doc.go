@@ -1,0 +1,49 @@
+// Package httpapi is Carelog's REST API: routes, authentication, fields, JSON.
+//
+// # How a request travels
+//
+// Every request passes, in this order:
+//
+//	request_id.go        gives it an id and, at the end, its line in the access log
+//	recover.go           turns a panic into a 500
+//	security_headers.go  headers that every answer carries
+//	limits.go            413, 414; the deadline that everything after it lives under
+//	cors.go              answers preflights, where origins are allowed at all
+//	routes.go            the one table of routes: 404, then the checks below
+//	negotiation.go       406
+//	auth.go, tokens.go   401
+//	position.go          what reads and writes wait for
+//	patient.go, ...      the handler, one file per noun
+//	body.go, form.go     413, 415, 400: what the body says
+//	errors.go            the one table from error to status, when there was one
+//	write.go             JSON, to the byte
+//
+// The checks of a route come in the order of the reference application:
+// Accept 406, authentication 401, method 405, existence 404, media type 415,
+// JSON 400, fields 400. So a request without credentials is told nothing else,
+// and a record that is not there hides what is wrong with the body.
+//
+// # Reads
+//
+// A read is one query, and that query checks the state of the user in the same
+// SQL statement: one snapshot answers both. A token alone is checked without a
+// database. A user who registered a moment ago may not be in the read tables
+// yet; then the log is asked, and the read tables are waited for ([asUser]).
+//
+// # Writes
+//
+// A write reads its body into a command, hands it to [Commands], and answers
+// from what the command decided, never from the read tables. But it answers
+// only when the read tables contain the position that the decision was taken
+// on, be it yes or no ([api.settle]): whoever reads after the answer sees what
+// the answer said, so the API is linearizable although the read tables are
+// filled asynchronously. When the wait runs out, a change that is stored is
+// answered with its 2xx and "Carelog-Projected: pending", since it will not be
+// undone, and a refusal with 503, since it could not be seen to be true.
+//
+// # What this package does not know
+//
+// It imports commands, projections and events, and neither the database nor the
+// bus. What it needs of accounts (passwords, refresh tokens) it declares as
+// [Accounts]; the program joins the two.
+package httpapi

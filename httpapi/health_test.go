@@ -1,0 +1,50 @@
+package httpapi
+
+import (
+	"errors"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/carelog/carelog/events"
+	"github.com/carelog/carelog/projections"
+)
+
+func TestHealth(t *testing.T) {
+	w := newWorld(t)
+	w.queries.err, w.progress.live = events.ErrUnavailable, projections.ErrNoRunner // neither matters to liveness
+	expect(t, w.do("GET", "/livez", "", nobody), 200, `{"live":true}`)
+
+	w.ready = Readiness{Ready: true,
+		Dependencies: []Dependency{{Name: "postgres", OK: true}, {Name: "nats", Error: "no connection"}},
+		Projections:  []Projection{{Name: "patients", Position: 7, Lag: 3}},
+		Applied:      Applied{FromBus: 12, FromLog: 1},
+	}
+	expect(t, w.do("GET", "/readyz", "", "Authorization: Bearer garbage"), 200,
+		`{"ready":true,"dependencies":[{"name":"postgres","ok":true},{"name":"nats","ok":false,"error":"no connection"}],"projections":[{"name":"patients","position":7,"lag":3}],"applied":{"from_bus":12,"from_log":1}}`)
+
+	w.ready = Readiness{Projections: []Projection{{Name: "patients", Position: 7, Lag: 3, Error: errors.New("stopped").Error()}}}
+	answer := w.do("GET", "/readyz/", "", nobody)
+	expect(t, answer, 503, `{"ready":false,"dependencies":null,"projections":[{"name":"patients","position":7,"lag":3,"error":"stopped"}],"applied":{"from_bus":0,"from_log":0}}`)
+	if answer.Header().Get("Retry-After") == "" || answer.Header().Get("Content-Type") != "application/json" {
+		t.Errorf("%v", answer.Header())
+	}
+}
+
+func TestStarting(t *testing.T) {
+	for path, status := range map[string]int{"/livez": 200, "/livez/": 200, "/readyz": 503, "/api/patients/": 503} {
+		answer := httptest.NewRecorder()
+		Starting().ServeHTTP(answer, httptest.NewRequest("GET", path, nil))
+		if answer.Code != status || answer.Header().Get("Retry-After") == "" && status == 503 {
+			t.Errorf("%s: %d %v", path, answer.Code, answer.Header())
+		}
+	}
+}
+
+func TestWelcome(t *testing.T) {
+	w := newWorld(t)
+	answer := w.do("GET", "/", "", nobody)
+	if body := answer.Body.String(); answer.Code != 200 || !strings.HasPrefix(body, `{"name":"Carelog","version":"1.2.3",`) || !strings.Contains(body, `"/api/patients/mappings/"`) {
+		t.Errorf("%d %s", answer.Code, body)
+	}
+}

@@ -1,0 +1,351 @@
+package httpapi
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/carelog/carelog/commands"
+	"github.com/carelog/carelog/events"
+	"github.com/carelog/carelog/projections"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const testKey = "a key of thirty-two bytes or more"
+
+var testTime = time.Date(2026, 11, 23, 2, 35, 36, 958725000, time.UTC)
+
+// world is an API whose surroundings are fakes. Users 1 and 2 are active.
+type world struct {
+	t        *testing.T
+	handler  http.Handler
+	commands *fakeCommands
+	queries  *fakeQueries
+	progress *fakeProgress
+	accounts *fakeAccounts
+	head     events.Position
+	ready    Readiness
+	log      *syncBuffer
+}
+
+func newWorld(t *testing.T, change ...func(*Config)) *world {
+	t.Helper()
+	w := &world{
+		t:        t,
+		commands: &fakeCommands{pos: 7, emails: map[string]int64{}, ids: map[int64]events.Position{}},
+		queries:  &fakeQueries{users: map[int64]error{1: nil, 2: nil}},
+		progress: &fakeProgress{},
+		accounts: &fakeAccounts{passwords: map[int64]string{}},
+		head:     10,
+		ready:    Readiness{Ready: true},
+		log:      &syncBuffer{},
+	}
+	config := Config{
+		Commands: w.commands,
+		Queries:  w.queries,
+		Progress: w.progress,
+		Log:      w,
+		Accounts: w.accounts,
+		Ready:    func(context.Context) Readiness { return w.ready },
+		Logger:   testLogger(w.log),
+		TokenKey: []byte(testKey),
+		Version:  "1.2.3",
+		Now:      func() time.Time { return testTime },
+	}
+	for _, c := range change {
+		c(&config)
+	}
+	handler, err := New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.handler = handler
+	return w
+}
+
+func testLogger(log *syncBuffer) *slog.Logger { return slog.New(slog.NewJSONHandler(log, nil)) }
+
+// Head implements Log.
+func (w *world) Head(context.Context) (events.Position, error) { return w.head, nil }
+
+// token is a good access token.
+func (w *world) token(user int64) string {
+	w.t.Helper()
+	return w.signed(accessType, user)
+}
+
+func (w *world) signed(tokenType string, user int64) string {
+	w.t.Helper()
+	issuer := newTokens([]byte(testKey), func() time.Time { return testTime }, 5*time.Minute, 24*time.Hour)
+	token, err := issuer.sign(issuer.claim(tokenType, user))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return token
+}
+
+// do sends a request as user 1, as nobody when a header line sets
+// Authorization, with a JSON body unless it is empty.
+func (w *world) do(method, path, body string, headers ...string) *httptest.ResponseRecorder {
+	w.t.Helper()
+	r := httptest.NewRequest(method, "/", strings.NewReader(body))
+	target, query, _ := strings.Cut(path, "?")
+	r.RequestURI, r.URL.Path, r.URL.RawQuery = path, target, query
+	r.Header.Set("Authorization", "Bearer "+w.token(1))
+	if body != "" {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	for _, line := range headers {
+		name, value, given := strings.Cut(line, ": ")
+		if !given {
+			r.Header.Del(name)
+			continue
+		}
+		r.Header.Set(name, value)
+	}
+	answer := httptest.NewRecorder()
+	w.handler.ServeHTTP(answer, r)
+	return answer
+}
+
+// nobody takes the token from a request.
+const nobody = "Authorization"
+
+// expect checks status and body of an answer.
+func expect(t *testing.T, got *httptest.ResponseRecorder, status int, body string) {
+	t.Helper()
+	if got.Code != status || got.Body.String() != body {
+		t.Errorf("answered %d %s\n       want %d %s", got.Code, got.Body, status, body)
+	}
+}
+
+type fakeCommands struct {
+	got    any // the last command
+	caller commands.Caller
+	pos    events.Position
+	err    error
+	emails map[string]int64
+	ids    map[int64]events.Position // users in the log
+}
+
+func (f *fakeCommands) take(caller commands.Caller, command any) { f.caller, f.got = caller, command }
+
+func (f *fakeCommands) RegisterUser(_ context.Context, c commands.Caller, command commands.RegisterUser) (int64, events.Position, error) {
+	f.take(c, command)
+	return 3, f.pos, f.err
+}
+
+func (f *fakeCommands) UserByEmail(_ context.Context, email string) (int64, events.Position, error) {
+	if f.err != nil {
+		return 0, 0, f.err
+	}
+	if id, ok := f.emails[email]; ok {
+		return id, f.pos, nil
+	}
+	return 0, f.pos, commands.ErrNotFound
+}
+
+func (f *fakeCommands) UserByID(_ context.Context, id int64) (events.Position, error) {
+	if pos, ok := f.ids[id]; ok {
+		return pos, nil
+	}
+	return f.pos, commands.ErrNotFound
+}
+
+func (f *fakeCommands) RegisterPatient(_ context.Context, c commands.Caller, command commands.RegisterPatient) (commands.Patient, events.Position, error) {
+	f.take(c, command)
+	return testPatient, f.pos, f.err
+}
+
+func (f *fakeCommands) AmendPatient(_ context.Context, c commands.Caller, command commands.AmendPatient) (commands.Patient, events.Position, error) {
+	f.take(c, command)
+	return testPatient, f.pos, f.err
+}
+
+func (f *fakeCommands) RemovePatient(_ context.Context, c commands.Caller, id int64) (events.Position, error) {
+	f.take(c, id)
+	return f.pos, f.err
+}
+
+func (f *fakeCommands) RegisterDoctor(_ context.Context, c commands.Caller, command commands.RegisterDoctor) (commands.Doctor, events.Position, error) {
+	f.take(c, command)
+	return testDoctor, f.pos, f.err
+}
+
+func (f *fakeCommands) AmendDoctor(_ context.Context, c commands.Caller, command commands.AmendDoctor) (commands.Doctor, events.Position, error) {
+	f.take(c, command)
+	return testDoctor, f.pos, f.err
+}
+
+func (f *fakeCommands) RemoveDoctor(_ context.Context, c commands.Caller, id int64) (events.Position, error) {
+	f.take(c, id)
+	return f.pos, f.err
+}
+
+func (f *fakeCommands) MapDoctor(_ context.Context, c commands.Caller, command commands.MapDoctor) (commands.Mapping, events.Position, error) {
+	f.take(c, command)
+	return testMapping, f.pos, f.err
+}
+
+func (f *fakeCommands) UnmapDoctor(_ context.Context, c commands.Caller, id int64) (events.Position, error) {
+	f.take(c, id)
+	return f.pos, f.err
+}
+
+// fakeQueries knows patient 42 of user 1, doctor 5 and mapping 9 of the two.
+type fakeQueries struct {
+	users map[int64]error // what asking as this user answers; absent: unknown
+	taken string          // an e-mail address
+	err   error           // answered by everything
+	panic any             // what everything panics with
+	calls int
+}
+
+func (f *fakeQueries) as(user int64) error {
+	f.calls++
+	if f.panic != nil {
+		panic(f.panic)
+	}
+	if f.err != nil {
+		return f.err
+	}
+	state, known := f.users[user]
+	if !known {
+		return projections.ErrUnknownUser
+	}
+	return state
+}
+
+func (f *fakeQueries) User(_ context.Context, id int64) (projections.User, error) {
+	return projections.User{ID: id}, f.as(id)
+}
+
+func (f *fakeQueries) Patient(_ context.Context, user, id int64) (projections.Patient, error) {
+	if err := f.as(user); err != nil {
+		return projections.Patient{}, err
+	}
+	if user != 1 || id != testPatient.ID {
+		return projections.Patient{}, projections.ErrNotFound
+	}
+	return projections.Patient(testPatient), nil
+}
+
+func (f *fakeQueries) Patients(_ context.Context, user int64) ([]projections.Patient, error) {
+	if err := f.as(user); err != nil || user != 1 {
+		return nil, err
+	}
+	return []projections.Patient{projections.Patient(testPatient), projections.Patient(testPatient)}, nil
+}
+
+func (f *fakeQueries) Doctor(_ context.Context, user, id int64) (projections.Doctor, error) {
+	if err := f.as(user); err != nil {
+		return projections.Doctor{}, err
+	}
+	if id != testDoctor.ID {
+		return projections.Doctor{}, projections.ErrNotFound
+	}
+	return projections.Doctor(testDoctor), nil
+}
+
+func (f *fakeQueries) Doctors(_ context.Context, user int64) ([]projections.Doctor, error) {
+	return []projections.Doctor{projections.Doctor(testDoctor)}, f.as(user)
+}
+
+func (f *fakeQueries) Mappings(_ context.Context, user int64) ([]projections.Mapping, error) {
+	if err := f.as(user); err != nil || user != 1 {
+		return nil, err
+	}
+	return []projections.Mapping{projections.Mapping(testMapping)}, nil
+}
+
+func (f *fakeQueries) PatientMappings(ctx context.Context, user, patient int64) ([]projections.Mapping, error) {
+	if patient != testPatient.ID {
+		return nil, f.as(user)
+	}
+	return f.Mappings(ctx, user)
+}
+
+func (f *fakeQueries) DoctorEmailTaken(_ context.Context, email string, except int64) (bool, error) {
+	return email == f.taken && except != testDoctor.ID, f.err
+}
+
+func (f *fakeQueries) UserEmailTaken(_ context.Context, email string) (bool, error) {
+	return email == f.taken, f.err
+}
+
+type fakeProgress struct {
+	waited  []events.Position
+	err     error  // of Wait
+	live    error  // of Live
+	arrives func() // what a wait sees happen
+}
+
+func (f *fakeProgress) Wait(_ context.Context, pos events.Position) error {
+	f.waited = append(f.waited, pos)
+	if f.arrives != nil {
+		f.arrives()
+	}
+	return f.err
+}
+
+func (f *fakeProgress) Live() error { return f.live }
+
+type fakeAccounts struct {
+	passwords map[int64]string
+	verified  []int64
+	rotated   []RotateToken
+	err       error // answered by everything
+}
+
+func (f *fakeAccounts) HashPassword(_ context.Context, password string) (string, error) {
+	return "hash of " + password, f.err
+}
+
+func (f *fakeAccounts) VerifyPassword(_ context.Context, user int64, password string) (bool, error) {
+	f.verified = append(f.verified, user)
+	known, ok := f.passwords[user]
+	return ok && known == password, f.err
+}
+
+func (f *fakeAccounts) Rotate(_ context.Context, token RotateToken) error {
+	f.rotated = append(f.rotated, token)
+	return f.err
+}
+
+// syncBuffer is a log that a server may write to from its goroutines.
+type syncBuffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}
+
+// lines are the log's lines that contain the text.
+func (b *syncBuffer) lines(containing string) []string {
+	var found []string
+	for line := range strings.Lines(b.String()) {
+		if strings.Contains(line, containing) {
+			found = append(found, line)
+		}
+	}
+	return found
+}

@@ -1,0 +1,43 @@
+package httpapi
+
+import (
+	"net/http"
+	"strings"
+)
+
+var notAcceptable = newDetail(http.StatusNotAcceptable, "Could not satisfy the request Accept header.")
+
+// negotiate makes sure that the client takes JSON, as Django REST Framework's
+// DefaultContentNegotiation does with a JSON renderer alone: parameters are not
+// looked at, q=0 neither, an absent header accepts everything and an empty one
+// nothing. The query may ask for a format by name, and there is one.
+func negotiate(r *http.Request) error {
+	if r.URL.RawQuery != "" {
+		formats := r.URL.Query()["format"]
+		if len(formats) > 0 {
+			if last := formats[len(formats)-1]; last != "" && last != "json" {
+				return notFound
+			}
+		}
+	}
+	header := r.Header["Accept"]
+	if len(header) == 0 {
+		return nil
+	}
+	for _, line := range header {
+		for ranges := range strings.SplitSeq(line, ",") {
+			if acceptsJSON(ranges) {
+				return nil
+			}
+		}
+	}
+	return notAcceptable
+}
+
+// acceptsJSON tells of one media range whether it covers application/json.
+func acceptsJSON(mediaRange string) bool {
+	mediaRange, _, _ = strings.Cut(mediaRange, ";")
+	mainType, subType, _ := strings.Cut(strings.TrimSpace(mediaRange), "/")
+	return (mainType == "*" || strings.EqualFold(mainType, "application")) &&
+		(subType == "*" || strings.EqualFold(subType, "json"))
+}

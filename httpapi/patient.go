@@ -1,0 +1,107 @@
+package httpapi
+
+import (
+	"cmp"
+	"net/http"
+
+	"github.com/carelog/carelog/commands"
+	"github.com/carelog/carelog/projections"
+)
+
+// listPatients answers GET /api/patients/: the user's own, in order of id.
+func (a *api) listPatients(w http.ResponseWriter, r *http.Request) error {
+	ctx, user := r.Context(), userOf(r)
+	patients, err := asUser(ctx, a, user, func() ([]projections.Patient, error) { return a.queries.Patients(ctx, user) })
+	if err != nil {
+		return err
+	}
+	writeList(w, patients, appendPatientRow)
+	return nil
+}
+
+// getPatient answers GET /api/patients/{id}/.
+func (a *api) getPatient(w http.ResponseWriter, r *http.Request) error {
+	ctx, user := r.Context(), userOf(r)
+	patient, err := asUser(ctx, a, user, func() (projections.Patient, error) { return a.queries.Patient(ctx, user, pathID(r)) })
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, func(dst []byte) []byte { return appendPatientRow(dst, patient) })
+	return nil
+}
+
+// registerPatient answers POST /api/patients/.
+func (a *api) registerPatient(w http.ResponseWriter, r *http.Request) error {
+	fields, err := readPatient(r, false)
+	if err != nil {
+		return err
+	}
+	patient, pos, err := a.commands.RegisterPatient(r.Context(), callerOf(r), commands.RegisterPatient{
+		FirstName: *fields.FirstName,
+		LastName:  *fields.LastName,
+		Age:       *fields.Age,
+		Gender:    *fields.Gender,
+	})
+	if err := a.settle(r.Context(), w, pos, err); err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusCreated, func(dst []byte) []byte { return appendPatient(dst, patient) })
+	return nil
+}
+
+// putPatient answers PUT /api/patients/{id}/, which needs all fields.
+func (a *api) putPatient(w http.ResponseWriter, r *http.Request) error {
+	return a.amendPatient(w, r, false)
+}
+
+// patchPatient answers PATCH /api/patients/{id}/, which leaves absent fields.
+func (a *api) patchPatient(w http.ResponseWriter, r *http.Request) error {
+	return a.amendPatient(w, r, true)
+}
+
+func (a *api) amendPatient(w http.ResponseWriter, r *http.Request, partial bool) error {
+	change, err := readPatient(r, partial)
+	if err != nil {
+		// That there is no such patient goes before what is wrong with the body.
+		_, missing := a.queries.Patient(r.Context(), userOf(r), pathID(r))
+		return cmp.Or(missing, err)
+	}
+	change.ID = pathID(r)
+	patient, pos, err := a.commands.AmendPatient(r.Context(), callerOf(r), change)
+	if err := a.settle(r.Context(), w, pos, err); err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, func(dst []byte) []byte { return appendPatient(dst, patient) })
+	return nil
+}
+
+// removePatient answers DELETE /api/patients/{id}/. A body is not looked at.
+func (a *api) removePatient(w http.ResponseWriter, r *http.Request) error {
+	pos, err := a.commands.RemovePatient(r.Context(), callerOf(r), pathID(r))
+	if err := a.settle(r.Context(), w, pos, err); err != nil {
+		return err
+	}
+	writeNothing(w)
+	return nil
+}
+
+// readPatient reads the fields of a patient from the body. None is nil unless
+// it is absent and partial is given.
+func readPatient(r *http.Request, partial bool) (commands.AmendPatient, error) {
+	b, err := readBody(r)
+	if err != nil {
+		return commands.AmendPatient{}, err
+	}
+	f := newForm(b, partial)
+	fields := commands.AmendPatient{
+		FirstName: f.text("first_name", 100),
+		LastName:  f.text("last_name", 100),
+		Age:       f.integer("age", 0, 150),
+		Gender:    f.choice("gender", "Male", "Female", "Other"),
+	}
+	return fields, f.err()
+}
+
+func appendPatientRow(dst []byte, p projections.Patient) []byte {
+	return appendPatient(dst, commands.Patient(p))
+}

@@ -1,0 +1,123 @@
+package httpapi
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/carelog/carelog/commands"
+)
+
+// request is what is known of a request beyond net/http's own: filled in on its
+// way, and told in the access log.
+type request struct {
+	id    string
+	route string // the pattern, never the path: that could hold anything
+	user  int64  // 0 when nobody authenticated
+}
+
+type requestKey struct{}
+
+// requestOf answers what identify put into the context.
+func requestOf(ctx context.Context) *request {
+	if known, ok := ctx.Value(requestKey{}).(*request); ok {
+		return known
+	}
+	return &request{}
+}
+
+// userOf is the user whose token came with the request.
+func userOf(r *http.Request) int64 { return requestOf(r.Context()).user }
+
+// callerOf names the request's user, and the request itself, in events.
+func callerOf(r *http.Request) commands.Caller {
+	known := requestOf(r.Context())
+	return commands.Caller{UserID: known.user, CorrelationID: known.id, RequestID: known.id}
+}
+
+// identify gives a request its id, the client's own where that is harmless, and
+// writes one line to the access log when it was answered. The line holds no
+// path, no query and no header: those can hold personal data.
+func (a *api) identify(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		began := time.Now()
+		known := &request{id: r.Header.Get("X-Request-Id"), route: "none"}
+		if !harmlessID(known.id) {
+			known.id = uuid.NewString()
+		}
+		w.Header().Set("X-Request-Id", known.id)
+
+		observed := &observedWriter{ResponseWriter: w, isHead: r.Method == http.MethodHead}
+		defer func() {
+			a.logger.LogAttrs(r.Context(), slog.LevelInfo, "request",
+				slog.String("method", loggedMethod(r.Method)),
+				slog.String("route", known.route),
+				slog.Int("status", observed.status),
+				slog.Int64("bytes", observed.bytes),
+				slog.Duration("duration", time.Since(began)),
+				slog.String("request_id", known.id),
+				slog.Int64("user_id", known.user))
+		}()
+		next.ServeHTTP(observed, r.WithContext(context.WithValue(r.Context(), requestKey{}, known)))
+	})
+}
+
+// harmlessID tells whether a client's request id can stand in logs and events:
+// ^[A-Za-z0-9._-]{1,64}$
+func harmlessID(id string) bool {
+	if len(id) < 1 || len(id) > 64 {
+		return false
+	}
+	for _, c := range []byte(id) {
+		switch {
+		case 'A' <= c && c <= 'Z', 'a' <= c && c <= 'z', '0' <= c && c <= '9', c == '.', c == '_', c == '-':
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// loggedMethod keeps what a client invented as a method out of the log.
+func loggedMethod(method string) string {
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch,
+		http.MethodDelete, http.MethodOptions, http.MethodTrace, http.MethodConnect:
+		return method
+	}
+	return "other"
+}
+
+// observedWriter remembers what was answered, and drops the body of an answer
+// to HEAD.
+type observedWriter struct {
+	http.ResponseWriter
+	isHead bool
+	status int // 0 until the header is written
+	bytes  int64
+}
+
+func (o *observedWriter) WriteHeader(status int) {
+	if o.status == 0 {
+		o.status = status
+	}
+	o.ResponseWriter.WriteHeader(status)
+}
+
+func (o *observedWriter) Write(p []byte) (int, error) {
+	if o.status == 0 {
+		o.status = http.StatusOK
+	}
+	if o.isHead {
+		return len(p), nil
+	}
+	n, err := o.ResponseWriter.Write(p)
+	o.bytes += int64(n)
+	return n, err
+}
+
+// Unwrap lets http.ResponseController reach the writer underneath.
+func (o *observedWriter) Unwrap() http.ResponseWriter { return o.ResponseWriter }

@@ -1,0 +1,216 @@
+package httpapi
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/go-chi/chi/v5"
+)
+
+// access is what a route asks of the one who calls it.
+type access int
+
+const (
+	public        access = iota // anything: no Accept, no token
+	tokenIgnored                // the Authorization header is not looked at
+	tokenOptional               // a token that is sent must be good
+	tokenRequired
+)
+
+// handler answers a request, or an error that [api.fail] answers.
+type handler func(http.ResponseWriter, *http.Request) error
+
+// methods are the handlers of a route. GET answers HEAD, too.
+type methods map[string]handler
+
+// route is a path and what can be done there.
+type route struct {
+	pattern string // chi's, with its final slash; the path without it answers as well
+	name    string // in the answer to OPTIONS
+	access  access
+	methods methods
+}
+
+// routes is the table of all there is. An {id} is digits, which serve looks at,
+// so "mappings" is never taken for a patient.
+func (a *api) routes() []route {
+	return []route{
+		{"/", "Carelog", public, methods{"GET": a.welcome}},
+		{"/livez/", "Liveness", public, methods{"GET": a.livez}},
+		{"/readyz/", "Readiness", public, methods{"GET": a.readyz}},
+
+		{"/api/auth/register/", "Register", tokenOptional, methods{"POST": a.command(a.registerUser)}},
+		{"/api/auth/login/", "Login", tokenIgnored, methods{"POST": a.login}},
+		{"/api/auth/refresh/", "Token Refresh", tokenIgnored, methods{"POST": a.refresh}},
+
+		{"/api/patients/", "Patients", tokenRequired, methods{
+			"GET":  a.query(a.listPatients),
+			"POST": a.command(a.registerPatient),
+		}},
+		{"/api/patients/{id}/", "Patient", tokenRequired, methods{
+			"GET":    a.query(a.getPatient),
+			"PUT":    a.command(a.putPatient),
+			"PATCH":  a.command(a.patchPatient),
+			"DELETE": a.command(a.removePatient),
+		}},
+
+		{"/api/doctors/", "Doctors", tokenRequired, methods{
+			"GET":  a.query(a.listDoctors),
+			"POST": a.command(a.registerDoctor),
+		}},
+		{"/api/doctors/{id}/", "Doctor", tokenRequired, methods{
+			"GET":    a.query(a.getDoctor),
+			"PUT":    a.command(a.putDoctor),
+			"PATCH":  a.command(a.patchDoctor),
+			"DELETE": a.command(a.removeDoctor),
+		}},
+
+		{"/api/patients/mappings/", "Mappings", tokenRequired, methods{
+			"GET":  a.query(a.listMappings),
+			"POST": a.command(a.mapDoctor),
+		}},
+		{"/api/patients/mappings/{id}/", "Mappings of a Patient", tokenRequired, methods{
+			"GET": a.query(a.listPatientMappings), // id is the patient's
+		}},
+		{"/api/patients/mappings/delete/{id}/", "Mapping", tokenRequired, methods{
+			"DELETE": a.command(a.unmapDoctor),
+		}},
+	}
+}
+
+// allow lists a route's methods for the Allow header, in the reference's order.
+func (rt route) allow() string {
+	var names []string
+	for _, name := range []string{"GET", "POST", "PUT", "PATCH", "DELETE"} {
+		if rt.methods[name] != nil {
+			names = append(names, name)
+		}
+	}
+	if rt.methods["GET"] != nil {
+		names = append(names, "HEAD")
+	}
+	return strings.Join(append(names, "OPTIONS"), ", ")
+}
+
+// vary lists what answers of a route depend on. That of registering depends on
+// the cookie in the reference, and is recorded so.
+func (rt route) vary(hasOrigins bool) string {
+	names := "Accept"
+	if rt.access == tokenOptional {
+		names += ", Cookie"
+	}
+	if hasOrigins {
+		names += ", Origin"
+	}
+	return names
+}
+
+// router finds the route of a request by its path alone, decoded like the
+// reference does; methods are looked at after authentication, also those that
+// chi never heard of.
+func (a *api) router(hasOrigins bool) http.Handler {
+	mux := chi.NewRouter()
+	mux.Use(func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			path := chi.RouteContext(r.Context())
+			path.RouteMethod, path.RoutePath = http.MethodGet, r.URL.Path
+			next.ServeHTTP(w, r)
+		})
+	})
+	for _, rt := range a.routes() {
+		serve := a.serve(rt, hasOrigins)
+		mux.Get(rt.pattern, serve)
+		if bare := strings.TrimSuffix(rt.pattern, "/"); bare != "" {
+			mux.Get(bare, serve)
+		}
+	}
+	mux.NotFound(func(w http.ResponseWriter, r *http.Request) { a.fail(w, r, notFound) })
+	return mux
+}
+
+// serve answers the requests of one route.
+func (a *api) serve(rt route, hasOrigins bool) http.HandlerFunc {
+	allow, vary := []string{rt.allow()}, []string{rt.vary(hasOrigins)}
+	options, hasID := rt.metadata(), strings.Contains(rt.pattern, "{id}")
+	return func(w http.ResponseWriter, r *http.Request) {
+		if hasID && !isDigits(r.PathValue("id")) {
+			a.fail(w, r, notFound)
+			return
+		}
+		requestOf(r.Context()).route = rt.pattern
+		w.Header()["Allow"], w.Header()["Vary"] = allow, vary
+		serve, err := a.admit(rt, r)
+		switch {
+		case err != nil:
+		case serve != nil:
+			err = serve(w, r)
+		case r.Method == http.MethodOptions:
+			writeBody(w, http.StatusOK, options)
+		default:
+			err = newDetail(http.StatusMethodNotAllowed, `Method "`+r.Method+`" not allowed.`)
+		}
+		if err != nil {
+			a.fail(w, r, err)
+		}
+	}
+}
+
+// admit does the checks that come before a request's method: Accept, then the
+// token, then the user's state, unless a query is about to check that itself.
+// It answers the method's handler, or nil when the route has none.
+func (a *api) admit(rt route, r *http.Request) (handler, error) {
+	method := r.Method
+	if method == http.MethodHead {
+		method = http.MethodGet
+	}
+	serve := rt.methods[method]
+	if rt.access == public {
+		return serve, nil
+	}
+	if err := negotiate(r); err != nil {
+		return nil, err
+	}
+	if rt.access == tokenIgnored {
+		return serve, nil
+	}
+	user, err := a.authenticate(r)
+	if err != nil {
+		return nil, err
+	}
+	if user == 0 {
+		if rt.access == tokenRequired {
+			return nil, notAuthenticated
+		}
+		return serve, nil
+	}
+	requestOf(r.Context()).user = user
+	if serve != nil && method == http.MethodGet {
+		return serve, nil
+	}
+	return serve, a.checkUser(r.Context(), user)
+}
+
+// metadata is the answer to OPTIONS, as Django REST Framework's SimpleMetadata
+// has it without fields.
+func (rt route) metadata() []byte {
+	body := appendString([]byte(`{"name":`), rt.name)
+	return append(body, `,"description":"","renders":["application/json"],`+
+		`"parses":["application/json","application/x-www-form-urlencoded","multipart/form-data"]}`...)
+}
+
+// isDigits tells of a part of a path whether it can be an id. chi lets an empty
+// one through ("/api/patients//"), and its patterns with it.
+func isDigits(part string) bool {
+	return part != "" && strings.Trim(part, "0123456789") == ""
+}
+
+// pathID is the {id} of the path. There is no record 0, and no id beyond 63
+// bits, so that is what those become.
+func pathID(r *http.Request) int64 {
+	id, err := strconv.ParseInt(r.PathValue("id"), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return id
+}

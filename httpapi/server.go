@@ -1,0 +1,182 @@
+package httpapi
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/carelog/carelog/commands"
+	"github.com/carelog/carelog/events"
+	"github.com/carelog/carelog/projections"
+)
+
+// Config is what the API is made of. What has no default must be given.
+type Config struct {
+	Commands Commands
+	Queries  Queries
+	Progress Progress
+	Log      Log
+	Accounts Accounts
+	Ready    func(context.Context) Readiness // what /readyz answers
+	Logger   *slog.Logger
+
+	TokenKey        []byte        // signs tokens with HS256; at least MinTokenKey bytes
+	AccessLifetime  time.Duration // of an access token; default 5 minutes
+	RefreshLifetime time.Duration // of a refresh token; default 1 day
+
+	AllowedOrigins []string      // that browsers may call from, like "https://app.example.com", exactly; default none
+	HSTS           bool          // send Strict-Transport-Security on plain connections too: TLS ends in front of this process; default false
+	RequestTimeout time.Duration // for everything after the headers; longer than Progress waits; default 10 seconds
+
+	Version string           // shown on the welcome page; default "unknown"
+	Now     func() time.Time // tokens are issued and checked by it; default time.Now
+}
+
+// MinTokenKey is how many bytes a key for HS256 has at least (RFC 7518, 3.2).
+const MinTokenKey = 32
+
+// Commands decides and stores changes. Every method answers the position that
+// the decision was taken on, with a refusal too. [commands.Service] is one.
+type Commands interface {
+	RegisterUser(context.Context, commands.Caller, commands.RegisterUser) (int64, events.Position, error)
+	UserByEmail(ctx context.Context, email string) (int64, events.Position, error)
+	UserByID(ctx context.Context, id int64) (events.Position, error)
+
+	RegisterPatient(context.Context, commands.Caller, commands.RegisterPatient) (commands.Patient, events.Position, error)
+	AmendPatient(context.Context, commands.Caller, commands.AmendPatient) (commands.Patient, events.Position, error)
+	RemovePatient(ctx context.Context, caller commands.Caller, id int64) (events.Position, error)
+
+	RegisterDoctor(context.Context, commands.Caller, commands.RegisterDoctor) (commands.Doctor, events.Position, error)
+	AmendDoctor(context.Context, commands.Caller, commands.AmendDoctor) (commands.Doctor, events.Position, error)
+	RemoveDoctor(ctx context.Context, caller commands.Caller, id int64) (events.Position, error)
+
+	MapDoctor(context.Context, commands.Caller, commands.MapDoctor) (commands.Mapping, events.Position, error)
+	UnmapDoctor(ctx context.Context, caller commands.Caller, id int64) (events.Position, error)
+}
+
+// Queries reads the read tables. The methods that take a user check the user's
+// state in the same statement. [projections.Queries] is one.
+type Queries interface {
+	User(ctx context.Context, id int64) (projections.User, error)
+	Patient(ctx context.Context, user, id int64) (projections.Patient, error)
+	Patients(ctx context.Context, user int64) ([]projections.Patient, error)
+	Doctor(ctx context.Context, user, id int64) (projections.Doctor, error)
+	Doctors(ctx context.Context, user int64) ([]projections.Doctor, error)
+	Mappings(ctx context.Context, user int64) ([]projections.Mapping, error)
+	PatientMappings(ctx context.Context, user, patient int64) ([]projections.Mapping, error)
+	DoctorEmailTaken(ctx context.Context, email string, except int64) (bool, error)
+	UserEmailTaken(ctx context.Context, email string) (bool, error)
+}
+
+// Progress tells how far the read tables are. [projections.Progress] is one.
+type Progress interface {
+	Wait(context.Context, events.Position) error // until the read tables contain it
+	Live() error                                 // nil, or why they will not contain anything new
+}
+
+// Log knows how many events there are.
+type Log interface {
+	Head(context.Context) (events.Position, error)
+}
+
+// Accounts keeps what must not be in the log: password hashes and the refresh
+// tokens that were used. Its errors for a database that cannot be reached wrap
+// [events.ErrUnavailable].
+type Accounts interface {
+	// HashPassword answers [ErrBusy] when too many passwords are being hashed.
+	HashPassword(ctx context.Context, password string) (hash string, err error)
+
+	// VerifyPassword tells whether this is the user's password. For user 0 it
+	// does the same work in vain, so that the time an answer takes does not tell
+	// whether there is such a user. It answers [ErrBusy] like HashPassword.
+	VerifyPassword(ctx context.Context, user int64, password string) (bool, error)
+
+	// Rotate ends a refresh token in favour of its successor. It answers
+	// [ErrTokenReused] when that was done before, and [ErrTokenRevoked] when the
+	// token's family was ended.
+	Rotate(context.Context, RotateToken) error
+}
+
+// RotateToken names a refresh token that was presented, and the one that takes
+// its place.
+type RotateToken struct {
+	JTI     string // the token's id
+	UserID  int64
+	Expires time.Time // after which the token needs no remembering
+
+	SuccessorJTI     string
+	SuccessorExpires time.Time
+}
+
+// What [Accounts] may answer.
+var (
+	ErrBusy         = errors.New("too many passwords are being hashed")
+	ErrTokenReused  = errors.New("the refresh token was used before")
+	ErrTokenRevoked = errors.New("the refresh token was revoked")
+)
+
+// api is what handlers are methods of.
+type api struct {
+	commands Commands
+	queries  Queries
+	progress Progress
+	log      Log
+	accounts Accounts
+	tokens   *tokens
+	ready    func(context.Context) Readiness
+	logger   *slog.Logger
+	version  string
+}
+
+// New returns the handler of the whole API.
+func New(config Config) (http.Handler, error) {
+	if len(config.TokenKey) < MinTokenKey {
+		return nil, fmt.Errorf("the key that signs tokens has %d bytes, it needs %d or more", len(config.TokenKey), MinTokenKey)
+	}
+	if config.Now == nil {
+		config.Now = time.Now
+	}
+	a := &api{
+		commands: config.Commands,
+		queries:  config.Queries,
+		progress: config.Progress,
+		log:      config.Log,
+		accounts: config.Accounts,
+		ready:    config.Ready,
+		logger:   config.Logger,
+		version:  cmp.Or(config.Version, "unknown"),
+		tokens: newTokens(config.TokenKey, config.Now,
+			cmp.Or(config.AccessLifetime, 5*time.Minute),
+			cmp.Or(config.RefreshLifetime, 24*time.Hour)),
+	}
+
+	handler := a.router(len(config.AllowedOrigins) > 0)
+	handler = cross(config.AllowedOrigins, handler)
+	handler = a.limit(cmp.Or(config.RequestTimeout, 10*time.Second), handler)
+	handler = secure(config.HSTS, handler)
+	handler = a.recoverPanics(handler)
+	return a.identify(handler), nil
+}
+
+// NewServer returns a server for the handler with limits on what a client may
+// send and how long it may take. Headers, the request line included, may have
+// half a MiB: enough for [api.limit] to answer 414 itself to all but absurd
+// URLs. What is larger gets Go's own plain 431.
+func NewServer(handler http.Handler, logger *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       15 * time.Second, // the body included: at most 1 MiB
+		WriteTimeout:      60 * time.Second, // the body, the handler and a long list to a slow reader
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    512 << 10,
+
+		DisableGeneralOptionsHandler: true, // OPTIONS * gets a 404 like every unknown path
+
+		ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
+	}
+}

@@ -1,0 +1,191 @@
+package httpapi
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+	"github.com/google/uuid"
+)
+
+// The types of tokens, as the claim token_type has them.
+const (
+	accessType  = "access"
+	refreshType = "refresh"
+)
+
+// tokens issues and checks JSON Web Tokens as djangorestframework-simplejwt
+// 5.5.1 does: HS256, claims token_type, exp, iat, jti (32 hexadecimal digits)
+// and user_id (a text of digits). The algorithm is pinned (RFC 8725, 3.1). There
+// is one key and it has no id, so a token that names a key, whatever the name,
+// is refused (and the name is never looked up anywhere), like one with
+// extensions that must be understood (RFC 7515, 4.1.11). There is no leeway:
+// processes that share a key share the time, too.
+type tokens struct {
+	key       []byte
+	now       func() time.Time
+	lifetimes map[string]time.Duration // by type
+	parser    *jwt.Parser
+}
+
+func newTokens(key []byte, now func() time.Time, access, refresh time.Duration) *tokens {
+	return &tokens{
+		key:       key,
+		now:       now,
+		lifetimes: map[string]time.Duration{accessType: access, refreshType: refresh},
+		parser: jwt.NewParser(
+			jwt.WithValidMethods([]string{jwt.SigningMethodHS256.Alg()}),
+			jwt.WithJSONNumber(),
+			jwt.WithoutClaimsValidation()), // see checkClaims
+	}
+}
+
+// claims are what a token says, in the reference's order: token_type, exp, iat,
+// jti, user_id.
+type claims struct {
+	TokenType string `json:"token_type"`
+	jwt.RegisteredClaims
+	UserID string `json:"user_id"`
+}
+
+// claim makes the claims of a new token.
+func (t *tokens) claim(tokenType string, user int64) claims {
+	id, now := uuid.New(), t.now()
+	return claims{
+		TokenType: tokenType,
+		RegisteredClaims: jwt.RegisteredClaims{
+			ExpiresAt: jwt.NewNumericDate(now.Add(t.lifetimes[tokenType])),
+			IssuedAt:  jwt.NewNumericDate(now),
+			ID:        hex.EncodeToString(id[:]),
+		},
+		UserID: strconv.FormatInt(user, 10),
+	}
+}
+
+// sign makes the token that says so.
+func (t *tokens) sign(c claims) (string, error) {
+	token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, c).SignedString(t.key)
+	if err != nil {
+		return "", fmt.Errorf("sign a token: %w", err)
+	}
+	return token, nil
+}
+
+// checked is what a valid token tells.
+type checked struct {
+	id      string
+	user    int64 // 0 when the token names no user, or none that could exist
+	expires time.Time
+}
+
+// tokenError is why a token is refused, in the words of the reference.
+type tokenError string
+
+func (e tokenError) Error() string { return string(e) }
+
+const (
+	tokenInvalid = tokenError("Token is invalid")
+	tokenExpired = tokenError("Token is expired")
+)
+
+// check verifies a token of this type; the error is a tokenError. What it
+// computes depends on the text, the key and the time alone: a cache of verified
+// texts could stand in front of verify, with checkClaims behind it.
+func (t *tokens) check(raw, tokenType string) (checked, error) {
+	said, err := t.verify(raw)
+	if err != nil {
+		return checked{}, err
+	}
+	return checkClaims(said, tokenType, t.now())
+}
+
+// verify answers what a token says that was signed with our key.
+func (t *tokens) verify(raw string) (jwt.MapClaims, error) {
+	said := jwt.MapClaims{}
+	if _, err := t.parser.ParseWithClaims(raw, said, t.keyFor); err != nil {
+		return nil, tokenInvalid
+	}
+	return said, nil
+}
+
+// keyFor answers the key to verify a token with.
+func (t *tokens) keyFor(token *jwt.Token) (any, error) {
+	for _, name := range []string{"kid", "crit"} {
+		if _, given := token.Header[name]; given {
+			return nil, errors.New("a token with header " + name)
+		}
+	}
+	return t.key, nil
+}
+
+// checkClaims checks in the order of the reference: the times, then what is
+// missing, then the type.
+func checkClaims(said jwt.MapClaims, tokenType string, now time.Time) (checked, error) {
+	seconds := float64(now.UnixNano()) / 1e9
+	for _, name := range []string{"iat", "nbf"} {
+		if value, given := said[name]; given {
+			if at, ok := wholeSeconds(value); !ok || at > seconds {
+				return checked{}, tokenInvalid
+			}
+		}
+	}
+	expires, hasExpiry := said["exp"]
+	at, ok := wholeSeconds(expires)
+	if hasExpiry && !ok {
+		return checked{}, tokenInvalid
+	}
+	if hasExpiry && at <= seconds {
+		return checked{}, tokenExpired
+	}
+	id, hasID := said["jti"]
+	jti, ok := id.(string)
+	if hasID && !ok {
+		return checked{}, tokenInvalid
+	}
+
+	saidType, hasType := said["token_type"]
+	switch {
+	case !hasExpiry:
+		return checked{}, tokenError("Token has no 'exp' claim")
+	case !hasID:
+		return checked{}, tokenError("Token has no id")
+	case !hasType:
+		return checked{}, tokenError("Token has no type")
+	case saidType != tokenType:
+		return checked{}, tokenError("Token has wrong type")
+	}
+	return checked{id: jti, user: userID(said["user_id"]), expires: time.Unix(int64(at), 0)}, nil
+}
+
+// wholeSeconds reads a NumericDate (RFC 7519, 2), which must be a number, and
+// drops its fraction like the reference.
+func wholeSeconds(value any) (float64, bool) {
+	number, ok := value.(json.Number)
+	if !ok {
+		return 0, false
+	}
+	seconds, err := number.Float64()
+	return math.Trunc(seconds), err == nil
+}
+
+// userID reads a user's id, written as digits in a text or as a number: older
+// releases of the reference wrote numbers. 0 when it is neither.
+func userID(value any) int64 {
+	var digits string
+	switch value := value.(type) {
+	case string:
+		digits = value
+	case json.Number:
+		digits = value.String()
+	}
+	id, err := strconv.ParseInt(digits, 10, 64)
+	if err != nil || id < 1 {
+		return 0
+	}
+	return id
+}

@@ -1,0 +1,73 @@
+// Package projections turns the log into tables that reads are answered from,
+// applies events to them, and tells when they contain what was written.
+//
+// # Reading
+//
+// [Queries] answers each read by one SQL statement, so from one snapshot, which
+// also tells whether the user who asks is known and active. Read tables are not
+// authoritative for anything: commands decide by the log alone, and the tables
+// can be made again out of it at any time.
+//
+// # Applying
+//
+// A [Projection] folds the events of a batch into the final state of the rows
+// they touch and writes those with a few statements, each for many rows: first
+// deletes, then updates, then inserts. Constraints that could be violated between
+// two of these statements are deferred to the end of the transaction. However the
+// log is cut into batches, the same rows result. The removal of a patient or
+// doctor ends the mappings with it, in the same transaction: no half cascade can
+// be read, whatever batch the mapping.removed events are in.
+//
+// The [Runner] runs one transaction for each batch, in one round trip. It holds
+// the rows of all projections and moves the checkpoint of each by compare-and-set,
+// as its first statement. Hence:
+//   - tables and checkpoint never differ, whatever crashes when;
+//   - of two runners that apply the same events one fails, and changes nothing;
+//   - an event at or below the checkpoint was applied, so it is dropped. There is
+//     no other deduplication, and no acknowledgement of the bus counts as
+//     progress.
+//
+// The transaction is committed with synchronous_commit on. A row that an answer
+// was given for would else be missing after a crash of the database, until it is
+// applied again.
+//
+// Events come from whoever calls [Runner.Apply], which is the subscription to the
+// bus. When the bus delivers nothing for 250 ms while the log is ahead, the runner
+// reads the log itself, until it has caught up: a bus that is down costs latency,
+// not availability. [Runner.Applied] counts both; in normal running nothing comes
+// from the log.
+//
+// # An event that cannot be applied
+//
+// stops the runner, loudly: skipping it would answer wrong reads for ever. When a
+// batch fails for another reason than the connection, its events are applied one
+// by one, so that the one at fault is known and all before it are applied. The log
+// of the program, the checkpoint rows and [Progress.Live] tell position, type and
+// reason; of errors only SQLSTATE and constraint are told, since their texts quote
+// data. Running the runner again tries the event again. For an event type that this
+// program does not know, Run ends, so that the lease is free for a newer process.
+//
+// # One runner
+//
+// The [Lease], a session advisory lock on a connection of its own, picks the
+// process that runs it; the others stand by. The lease keeps processes out of each
+// other's way, but correctness does not rest on it: a holder that hangs and wakes
+// up finds the checkpoints moved ([ErrMoved]).
+//
+// # Waiting
+//
+// [Progress] is how a request waits until the read tables contain what it wrote.
+// It is woken by this process's runner or, through LISTEN, by that of another;
+// a poll of the checkpoints makes up for lost notifications. The wait ends with
+// [ErrPending] after 5 seconds: the event is durable and will be applied.
+//
+// # Why not
+//
+//   - A subscription for each projection: the reads of one request could then
+//     show one of two tables ahead of the other, and each batch would cost several
+//     transactions.
+//   - Foreign keys and upserts: they would hide a log that is wrong, or repeat what
+//     it has decided. An id that is registered twice must stop the runner.
+//   - Statements with schema names: tables are found by search_path, so that new
+//     ones can be filled beside those that serve.
+package projections

@@ -1,0 +1,223 @@
+package projections
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/carelog/carelog/events"
+)
+
+func TestWaitEndsWithThePositionTheDeadlineOrTheContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := NewProgress(Config{})
+		begin := time.Now()
+		wait := func(ctx context.Context, position events.Position) (err error, after time.Duration) {
+			err = p.Wait(ctx, position)
+			return err, time.Since(begin)
+		}
+		if err, after := wait(t.Context(), 0); err != nil || after != 0 {
+			t.Errorf("position 0: %v after %v", err, after)
+		}
+		go func() {
+			time.Sleep(time.Second)
+			p.advance(6)
+			time.Sleep(time.Second)
+			p.advance(7)
+			p.advance(5) // never back
+		}()
+		if err, after := wait(t.Context(), 7); err != nil || after != 2*time.Second {
+			t.Errorf("position 7: %v after %v", err, after)
+		}
+		if got := p.Checkpoint(); got != 7 {
+			t.Errorf("checkpoint %d, want 7", got)
+		}
+		if err, after := wait(t.Context(), 8); !errors.Is(err, ErrPending) || after != 7*time.Second {
+			t.Errorf("position 8: %v after %v", err, after)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err, after := wait(ctx, 8); !errors.Is(err, context.DeadlineExceeded) || after != 8*time.Second {
+			t.Errorf("with a context: %v after %v", err, after)
+		}
+		if len(p.waiters.queue) != 0 {
+			t.Errorf("%d waiters are left", len(p.waiters.queue))
+		}
+	})
+}
+
+func TestManyWaitersAreEachWokenAtTheirPosition(t *testing.T) {
+	p := NewProgress(Config{})
+	const waiters, head = 5000, 500
+	var done sync.WaitGroup
+	var early, cancelled atomic.Int64
+	ctx, cancel := context.WithCancel(t.Context())
+	random := rand.New(rand.NewPCG(1, 2))
+	for i := range waiters {
+		position := events.Position(1 + random.IntN(head))
+		done.Go(func() {
+			if i%10 == 0 { // some give up: those for whom it is too far
+				if errors.Is(p.Wait(ctx, position+head/2), context.Canceled) {
+					cancelled.Add(1)
+				}
+				return
+			}
+			if err := p.Wait(t.Context(), position); err != nil {
+				t.Error(err)
+			}
+			if p.Checkpoint() < position {
+				early.Add(1)
+			}
+		})
+	}
+	for position := range events.Position(head) {
+		p.advance(position + 1)
+	}
+	cancel()
+	done.Wait()
+	if early.Load() != 0 {
+		t.Errorf("%d waiters were woken early", early.Load())
+	}
+	if len(p.waiters.queue) != 0 {
+		t.Errorf("%d waiters are left", len(p.waiters.queue))
+	}
+	t.Logf("%d of %d gave up", cancelled.Load(), waiters/10)
+}
+
+func TestAPositionReachedAtTheDeadlineIsNoFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := NewProgress(Config{Wait: time.Second})
+		for position := range events.Position(100) {
+			go func() {
+				time.Sleep(time.Second)
+				p.advance(position + 1)
+			}()
+			if err := p.Wait(t.Context(), position+1); err != nil && p.Checkpoint() > position && !errors.Is(err, ErrPending) {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			if n := len(p.waiters.queue); n != 0 {
+				t.Fatalf("%d waiters are left", n)
+			}
+		}
+	})
+}
+
+func TestLiveFollowsTheRunnerOfThisProcess(t *testing.T) {
+	p := NewProgress(Config{})
+	if err := p.Live(); !errors.Is(err, ErrNoRunner) {
+		t.Errorf("before it begins: %v", err)
+	}
+	p.lead()
+	if err := p.Live(); err != nil {
+		t.Errorf("running: %v", err)
+	}
+	p.stop(&StoppedError{Position: 4})
+	var stopped *StoppedError
+	if err := p.Live(); !errors.As(err, &stopped) || stopped.Position != 4 {
+		t.Errorf("stopped: %v", err)
+	}
+	p.follow()
+	if err := p.Live(); !errors.As(err, &stopped) {
+		t.Errorf("ended: %v", err)
+	}
+	p.lead()
+	if err := p.Live(); err != nil {
+		t.Errorf("running again: %v", err)
+	}
+	p.follow()
+	if err := p.Live(); !errors.Is(err, ErrNoRunner) {
+		t.Errorf("ended: %v", err)
+	}
+}
+
+func TestAFollowerIsWokenByTheRunnerOfAnotherProcess(t *testing.T) {
+	t.Parallel()
+	for name, notify := range map[string]bool{"notified": true, "by the poll alone": false} {
+		t.Run(name, func(t *testing.T) {
+			d := newDatabase(t)
+			leader := d.running(func(c *Config) { c.Shared = notify })
+			follower := d.process(shared, wait(10*time.Second))
+			background(t, follower.progress.Run)
+			log := history(t, patientsOfUser1(60)...)
+			leader.apply(log[:1])
+			var done sync.WaitGroup
+			for position := range events.Position(len(log)) {
+				done.Go(func() {
+					if err := follower.progress.Wait(t.Context(), position+1); err != nil {
+						t.Errorf("position %d: %v", position+1, err)
+					}
+				})
+			}
+			for _, e := range log[1:] {
+				leader.apply([]events.Recorded{e})
+			}
+			done.Wait()
+		})
+	}
+}
+
+func TestAFollowerKnowsWhetherAnybodyApplies(t *testing.T) {
+	t.Parallel()
+	d := newDatabase(t)
+	follower := d.process(shared)
+	background(t, follower.progress.Run)
+	live := func(what string, holds func(error) bool) {
+		t.Helper()
+		eventually(t, what, func() bool { return holds(follower.progress.Live()) })
+	}
+	live("nobody applies", func(err error) bool { return errors.Is(err, ErrNoRunner) })
+
+	leader := d.process(shared)
+	lease := NewLease(leader.config)
+	stop := background(t, func(ctx context.Context) error { return lease.Run(ctx, leader.runner.Run) })
+	live("the leader applies", func(err error) bool { return err == nil })
+
+	log := history(t, patientsOfUser1(3)...)
+	log[2].Data = []byte("{")
+	if err := leader.runner.Apply(t.Context(), SourceBus, log); err == nil {
+		t.Fatal("broken data was applied")
+	}
+	live("the leader has stopped", func(err error) bool {
+		var stopped *StoppedError
+		return errors.As(err, &stopped) && stopped.Position == 3 && stopped.Type == events.PatientRegisteredType
+	})
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	d.exec("update checkpoints set stopped_position = null, stopped_type = null, stopped_reason = null")
+	live("the leader has gone", func(err error) bool { return errors.Is(err, ErrNoRunner) })
+
+	// The follower takes over, and its own runner counts from then on.
+	stop = background(t, func(ctx context.Context) error { return lease.Run(ctx, follower.runner.Run) })
+	live("the follower leads", func(err error) bool { return err == nil && follower.progress.isLeading() })
+	eventually(t, "it listens no longer", func() bool {
+		return query[int](d, "select count(*) from pg_stat_activity where datname = current_database() and application_name = 'carelog progress'") == 0
+	})
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	live("nobody applies again", func(err error) bool { return errors.Is(err, ErrNoRunner) })
+}
+
+func TestAFollowerListensAgainAfterALostConnection(t *testing.T) {
+	t.Parallel()
+	d := newDatabase(t)
+	leader := d.running(shared)
+	follower := d.process(shared, wait(10*time.Second))
+	background(t, follower.progress.Run)
+	for i, e := range history(t, patientsOfUser1(4)...) {
+		const listening = "from pg_stat_activity where datname = current_database() and application_name = 'carelog progress'"
+		eventually(t, "it listens", func() bool { return query[int](d, "select count(*) "+listening) == 1 })
+		d.exec("select pg_terminate_backend(pid) " + listening)
+		leader.apply([]events.Recorded{e})
+		if err := follower.progress.Wait(t.Context(), events.Position(i+1)); err != nil {
+			t.Errorf("position %d: %v", i+1, err)
+		}
+	}
+}

@@ -1,0 +1,75 @@
+package projections
+
+import (
+	"github.com/jackc/pgx/v5"
+
+	"github.com/carelog/carelog/events"
+)
+
+// Projection makes read tables out of events. It has no state of its own.
+type Projection interface {
+	// Name is the key of its checkpoint.
+	Name() string
+
+	// SchemaVersion is that of its tables. It grows when tables that were filled
+	// by an older program must be filled anew.
+	SchemaVersion() int
+
+	// Tables are the names of its tables, without a schema.
+	Tables() []string
+
+	// Apply queues what the events change in the tables. The batch is run as one
+	// transaction, together with the checkpoints and the other projections, in
+	// one round trip. Tables are named without a schema.
+	//
+	// The events follow each other in the log. Applied in any split into
+	// batches, they must leave the same rows. Types that it does not know are
+	// not its business.
+	Apply(batch *pgx.Batch, evs []Applied) error
+}
+
+// Applied is an event on its way into the read tables, decoded once for all
+// projections.
+type Applied struct {
+	Position events.Position
+	Payload  events.Payload
+}
+
+// All returns every projection of this program.
+func All() []Projection {
+	return []Projection{users{}, patients{}, doctors{}, mappings{}}
+}
+
+// changes collects what a batch does to the records of one kind, in the order
+// of events. C is the net change to one record.
+type changes[C any] struct {
+	list   []*C
+	latest map[int64]*C
+}
+
+// begin adds a change to the record with this id that later ones do not merge
+// with earlier ones: its registration.
+func (c *changes[C]) begin(id int64, change *C) {
+	if c.latest == nil {
+		c.latest = map[int64]*C{}
+	}
+	c.list = append(c.list, change)
+	c.latest[id] = change
+}
+
+// of returns the change to the record with this id, to merge more into it.
+func (c *changes[C]) of(id int64) *C {
+	if change, known := c.latest[id]; known {
+		return change
+	}
+	change := new(C)
+	c.begin(id, change)
+	return change
+}
+
+// merge sets a field to its new value, where there is one.
+func merge[V any](field **V, value *V) {
+	if value != nil {
+		*field = value
+	}
+}

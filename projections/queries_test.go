@@ -1,0 +1,153 @@
+package projections
+
+import (
+	"context"
+	"errors"
+	"reflect"
+	"testing"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/carelog/carelog/events"
+)
+
+// readOnce asks every query once.
+func readOnce(t *testing.T, q *Queries) {
+	t.Helper()
+	ctx := t.Context()
+	for name, err := range map[string]error{
+		"Patient":          second(q.Patient(ctx, 1, 1)),
+		"Patients":         second(q.Patients(ctx, 1)),
+		"Doctor":           second(q.Doctor(ctx, 1, 1)),
+		"Doctors":          second(q.Doctors(ctx, 1)),
+		"Mapping":          second(q.Mapping(ctx, 1, 1)),
+		"Mappings":         second(q.Mappings(ctx, 1)),
+		"PatientMappings":  second(q.PatientMappings(ctx, 1, 1)),
+		"User":             second(q.User(ctx, 1)),
+		"DoctorEmailTaken": second(q.DoctorEmailTaken(ctx, "a", 1)),
+		"UserEmailTaken":   second(q.UserEmailTaken(ctx, "a")),
+	} {
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func second[V any](_ V, err error) error { return err }
+
+func TestQueries(t *testing.T) {
+	t.Parallel()
+	d := newDatabase(t)
+	d.running().apply(history(t,
+		registerUser(1), registerUser(2), registerUser(3),
+		registerDoctor(1, "a@x"), registerDoctor(2, "b@x"),
+		registerPatient(2, 1), registerPatient(1, 1), registerPatient(3, 2),
+		createMapping(2, 1, 2, 1), createMapping(1, 2, 1, 1), createMapping(3, 3, 1, 2),
+		events.PatientAmended{PatientID: 1, OwnerID: 1, LastName: point("Poe")},
+	))
+	d.exec("update users set active = false where id = 3")
+	q, ctx := NewQueries(d.pool), t.Context()
+
+	patient1 := Patient{ID: 1, FirstName: "P1", LastName: "Poe", Age: 40, Gender: "Female", CreatedAt: day, AddedBy: 1, Position: 12}
+	patient2 := Patient{ID: 2, FirstName: "P2", LastName: "Doe", Age: 40, Gender: "Female", CreatedAt: day, AddedBy: 1, Position: 6}
+	patient3 := Patient{ID: 3, FirstName: "P3", LastName: "Doe", Age: 40, Gender: "Female", CreatedAt: day, AddedBy: 2, Position: 8}
+	doctor1 := Doctor{ID: 1, FirstName: "D1", LastName: "Roe", Specialization: "Surgery", Email: "a@x", Phone: "1", CreatedAt: day, Position: 4}
+	doctor2 := Doctor{ID: 2, FirstName: "D2", LastName: "Roe", Specialization: "Surgery", Email: "b@x", Phone: "1", CreatedAt: day, Position: 5}
+	mapping1 := Mapping{ID: 1, Patient: 2, Doctor: 1, PatientName: "P2 Doe", DoctorName: "D1 Roe", AssignedAt: day}
+	mapping2 := Mapping{ID: 2, Patient: 1, Doctor: 2, PatientName: "P1 Poe", DoctorName: "D2 Roe", AssignedAt: day}
+	user1 := User{ID: 1, Name: "User1", Email: "u1@example.org", Active: true, RegisteredAt: day}
+
+	for _, c := range []struct {
+		name string
+		ask  func(user int64) (any, error)
+		user int64
+		want any
+		err  error
+	}{
+		{"a patient", func(u int64) (any, error) { return q.Patient(ctx, u, 1) }, 1, patient1, nil},
+		{"another user's patient", func(u int64) (any, error) { return q.Patient(ctx, u, 1) }, 2, Patient{}, ErrNotFound},
+		{"a missing patient", func(u int64) (any, error) { return q.Patient(ctx, u, 9) }, 1, Patient{}, ErrNotFound},
+		{"patients", func(u int64) (any, error) { return q.Patients(ctx, u) }, 1, []Patient{patient1, patient2}, nil},
+		{"patients of another", func(u int64) (any, error) { return q.Patients(ctx, u) }, 2, []Patient{patient3}, nil},
+		{"a doctor", func(u int64) (any, error) { return q.Doctor(ctx, u, 1) }, 2, doctor1, nil},
+		{"a missing doctor", func(u int64) (any, error) { return q.Doctor(ctx, u, 9) }, 1, Doctor{}, ErrNotFound},
+		{"doctors", func(u int64) (any, error) { return q.Doctors(ctx, u) }, 2, []Doctor{doctor1, doctor2}, nil},
+		{"a mapping", func(u int64) (any, error) { return q.Mapping(ctx, u, 2) }, 1, mapping2, nil},
+		{"another user's mapping", func(u int64) (any, error) { return q.Mapping(ctx, u, 2) }, 2, Mapping{}, ErrNotFound},
+		{"mappings", func(u int64) (any, error) { return q.Mappings(ctx, u) }, 1, []Mapping{mapping1, mapping2}, nil},
+		{"mappings of a patient", func(u int64) (any, error) { return q.PatientMappings(ctx, u, 2) }, 1, []Mapping{mapping1}, nil},
+		{"mappings of another user's patient", func(u int64) (any, error) { return q.PatientMappings(ctx, u, 2) }, 2, []Mapping{}, nil},
+		{"mappings of a missing patient", func(u int64) (any, error) { return q.PatientMappings(ctx, u, 9) }, 1, []Mapping{}, nil},
+		{"a user", func(u int64) (any, error) { return q.User(ctx, u) }, 1, user1, nil},
+		{"a doctor's e-mail address", func(int64) (any, error) { return q.DoctorEmailTaken(ctx, "a@x", 0) }, 0, true, nil},
+		{"one's own", func(int64) (any, error) { return q.DoctorEmailTaken(ctx, "a@x", 1) }, 0, false, nil},
+		{"in other letters", func(int64) (any, error) { return q.DoctorEmailTaken(ctx, "A@x", 0) }, 0, false, nil},
+		{"a user's e-mail address", func(int64) (any, error) { return q.UserEmailTaken(ctx, "u1@example.org") }, 0, true, nil},
+		{"nobody's", func(int64) (any, error) { return q.UserEmailTaken(ctx, "u9@example.org") }, 0, false, nil},
+	} {
+		got, err := c.ask(c.user)
+		if !errors.Is(err, c.err) || !reflect.DeepEqual(inUTC(got), c.want) {
+			t.Errorf("%s: got %+v, %v, want %+v, %v", c.name, got, err, c.want, c.err)
+		}
+		if c.user == 0 {
+			continue
+		}
+		if _, err := c.ask(3); !errors.Is(err, ErrInactiveUser) {
+			t.Errorf("%s, asked by an inactive user: %v", c.name, err)
+		}
+		if _, err := c.ask(99); !errors.Is(err, ErrUnknownUser) {
+			t.Errorf("%s, asked by an unknown user: %v", c.name, err)
+		}
+	}
+}
+
+// inUTC makes times comparable.
+func inUTC(v any) any {
+	switch v := v.(type) {
+	case Patient:
+		v.CreatedAt = v.CreatedAt.UTC()
+		return v
+	case []Patient:
+		for i := range v {
+			v[i].CreatedAt = v[i].CreatedAt.UTC()
+		}
+	case Doctor:
+		v.CreatedAt = v.CreatedAt.UTC()
+		return v
+	case []Doctor:
+		for i := range v {
+			v[i].CreatedAt = v[i].CreatedAt.UTC()
+		}
+	case Mapping:
+		v.AssignedAt = v.AssignedAt.UTC()
+		return v
+	case []Mapping:
+		for i := range v {
+			v[i].AssignedAt = v[i].AssignedAt.UTC()
+		}
+	case User:
+		v.RegisteredAt = v.RegisteredAt.UTC()
+		return v
+	}
+	return v
+}
+
+func TestQueriesWithoutADatabase(t *testing.T) {
+	pool, err := pgxpool.New(t.Context(), "postgres://nobody@127.0.0.1:1/none?sslmode=disable")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Close()
+	q := NewQueries(pool)
+	if _, err := q.Patients(t.Context(), 1); !errors.Is(err, events.ErrUnavailable) {
+		t.Errorf("a list: %v", err)
+	}
+	if _, err := q.UserEmailTaken(t.Context(), "a"); !errors.Is(err, events.ErrUnavailable) {
+		t.Errorf("a question: %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := q.Patient(ctx, 1, 1); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
+	}
+}
