@@ -140,11 +140,11 @@ func (a *api) serve(rt route, hasOrigins bool) http.HandlerFunc {
 		}
 		requestOf(r.Context()).route = rt.pattern
 		w.Header()["Allow"], w.Header()["Vary"] = allow, vary
-		serve, err := a.admit(rt, r)
+		handle, err := a.admit(rt, r)
 		switch {
 		case err != nil:
-		case serve != nil:
-			err = serve(w, r)
+		case handle != nil:
+			err = handle(w, r)
 		case r.Method == http.MethodOptions:
 			writeBody(w, http.StatusOK, options)
 		default:
@@ -164,15 +164,15 @@ func (a *api) admit(rt route, r *http.Request) (handler, error) {
 	if method == http.MethodHead {
 		method = http.MethodGet
 	}
-	serve := rt.methods[method]
+	handle := rt.methods[method]
 	if rt.access == public {
-		return serve, nil
+		return handle, nil
 	}
 	if err := negotiate(r); err != nil {
 		return nil, err
 	}
 	if rt.access == tokenIgnored {
-		return serve, nil
+		return handle, nil
 	}
 	user, err := a.authenticate(r)
 	if err != nil {
@@ -182,13 +182,13 @@ func (a *api) admit(rt route, r *http.Request) (handler, error) {
 		if rt.access == tokenRequired {
 			return nil, notAuthenticated
 		}
-		return serve, nil
+		return handle, nil
 	}
 	requestOf(r.Context()).user = user
-	if serve != nil && method == http.MethodGet {
-		return serve, nil
+	if handle != nil && method == http.MethodGet {
+		return handle, nil
 	}
-	return serve, a.checkUser(r.Context(), user)
+	return handle, a.checkUser(r.Context(), user)
 }
 
 // metadata is the answer to OPTIONS, as Django REST Framework's SimpleMetadata

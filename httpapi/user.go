@@ -55,9 +55,11 @@ func (a *api) readAccount(r *http.Request) (newAccount, error) {
 	f := newForm(b, false)
 	name, email, password := f.text("name", 255), f.email("email", 254), f.password("password", maxPassword)
 	if password != nil {
-		var weak *commands.PasswordError
-		if errors.As(commands.CheckPassword(*password, textOf(name), textOf(email)), &weak) {
+		err := commands.CheckPassword(*password, textOf(name), textOf(email))
+		if weak, ok := errors.AsType[*commands.PasswordError](err); ok {
 			f.fail("password", weak.Message)
+		} else if err != nil {
+			return newAccount{}, err
 		}
 	}
 	if email != nil {

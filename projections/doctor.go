@@ -61,8 +61,7 @@ func (doctors) Apply(batch *pgx.Batch, evs []Applied) error {
 	var amended, registered doctorColumns
 	for _, c := range doctors.list {
 		switch {
-		case c.registered && c.removed: // came and went
-		case c.removed:
+		case c.removed: // perhaps in vain: what came and went is not there
 			removed = append(removed, c.id)
 		case c.registered:
 			registered.add(c)

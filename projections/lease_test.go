@@ -16,6 +16,7 @@ import (
 type holder struct {
 	lease         *Lease
 	begun, ended  chan struct{}
+	linger        chan struct{} // where set, work that was cancelled returns when it is closed
 	mu            sync.Mutex
 	cause, result error
 }
@@ -44,6 +45,9 @@ func (h *holder) work(ctx context.Context) error {
 	h.cause = context.Cause(ctx)
 	h.mu.Unlock()
 	h.ended <- struct{}{}
+	if h.linger != nil {
+		<-h.linger
+	}
 	return nil
 }
 
@@ -67,6 +71,9 @@ func TestOneHoldsTheLeaseAndAnotherTakesOver(t *testing.T) {
 	t.Parallel()
 	d := newDatabase(t)
 	first, second := d.holder(), d.holder()
+	first.linger = make(chan struct{})
+	leave := sync.OnceFunc(func() { close(first.linger) })
+	defer leave()
 	stopFirst := first.run(t)
 	within(t, "the first holds it", first.begun)
 	second.run(t)
@@ -89,8 +96,7 @@ func TestOneHoldsTheLeaseAndAnotherTakesOver(t *testing.T) {
 	if got := query[int](d, "select count(*) "+holdersOfLease); got != 1 {
 		t.Errorf("%d hold the lock", got)
 	}
-
-	// The first stands by and goes; it never had the lease again.
+	leave()
 	if err := stopFirst(); err != nil {
 		t.Errorf("Run answers %v", err)
 	}
@@ -162,6 +168,7 @@ type proxy struct {
 	listener net.Listener
 	mu       sync.Mutex
 	silent   bool
+	closed   bool
 	conns    []net.Conn
 	done     sync.WaitGroup
 }
@@ -188,16 +195,13 @@ func newProxy(t *testing.T, d *database) *proxy {
 				client.Close()
 				continue
 			}
-			p.mu.Lock()
-			p.conns = append(p.conns, client, server)
-			p.mu.Unlock()
-			p.done.Go(func() { p.pass(client, server) })
-			p.done.Go(func() { p.pass(server, client) })
+			p.join(client, server)
 		}
 	})
 	t.Cleanup(func() {
 		listener.Close()
 		p.mu.Lock()
+		p.closed = true
 		for _, conn := range p.conns {
 			conn.Close()
 		}
@@ -205,6 +209,20 @@ func newProxy(t *testing.T, d *database) *proxy {
 		p.done.Wait()
 	})
 	return p
+}
+
+// join passes on what two connections say.
+func (p *proxy) join(client, server net.Conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		client.Close()
+		server.Close()
+		return
+	}
+	p.conns = append(p.conns, client, server)
+	p.done.Go(func() { p.pass(client, server) })
+	p.done.Go(func() { p.pass(server, client) })
 }
 
 func (p *proxy) port() int { return p.listener.Addr().(*net.TCPAddr).Port }

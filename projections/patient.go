@@ -63,8 +63,7 @@ func (patients) Apply(batch *pgx.Batch, evs []Applied) error {
 	var amended, registered patientColumns
 	for _, c := range patients.list {
 		switch {
-		case c.registered && c.removed: // came and went
-		case c.removed:
+		case c.removed: // perhaps in vain: what came and went is not there
 			removed = append(removed, c.id)
 		case c.registered:
 			registered.add(c)

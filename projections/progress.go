@@ -15,7 +15,7 @@ import (
 // process runs the runner, [Progress.Run] follows that one through the database.
 type Progress struct {
 	config   Config
-	position atomic.Int64 // the read tables contain every event up to here; only grows
+	position atomic.Int64 // the read tables contain every event up to here
 
 	mu        sync.Mutex
 	waiters   waiters
@@ -122,6 +122,15 @@ func (p *Progress) advance(position events.Position) {
 		p.position.Store(int64(position))
 		p.waiters.wake(position)
 	}
+}
+
+// restart is told what the database says the read tables contain. That is less
+// than was known when the database was put back to an earlier state.
+func (p *Progress) restart(position events.Position) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.position.Store(int64(position))
+	p.waiters.wake(position)
 }
 
 // lead is told that this process's runner begins.

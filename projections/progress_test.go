@@ -89,15 +89,21 @@ func TestManyWaitersAreEachWokenAtTheirPosition(t *testing.T) {
 	t.Logf("%d of %d gave up", cancelled.Load(), waiters/10)
 }
 
-func TestAPositionReachedAtTheDeadlineIsNoFailure(t *testing.T) {
+// Waiters are used again; a signal that arrives as one gives up must not wake
+// the next.
+func TestWakingAndGivingUpAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := NewProgress(Config{Wait: time.Second})
-		for position := range events.Position(100) {
+		for position := range events.Position(200) {
 			go func() {
 				time.Sleep(time.Second)
 				p.advance(position + 1)
 			}()
-			if err := p.Wait(t.Context(), position+1); err != nil && p.Checkpoint() > position && !errors.Is(err, ErrPending) {
+			err := p.Wait(t.Context(), position+1)
+			if err == nil && p.Checkpoint() <= position {
+				t.Fatalf("woken at %d for %d", p.Checkpoint(), position+1)
+			}
+			if err != nil && !errors.Is(err, ErrPending) {
 				t.Fatal(err)
 			}
 			synctest.Wait()

@@ -188,7 +188,7 @@ func (r *Runner) load(ctx context.Context) error {
 		return err
 	}
 	r.positions = positions
-	r.progress.advance(r.checkpoint())
+	r.progress.restart(r.checkpoint())
 	return nil
 }
 

@@ -20,7 +20,7 @@ type watchdog struct {
 	checkpoint func() events.Position
 	applying   func() bool
 	catchUp    func(context.Context) error // applies the rest of the log
-	failed     func(error)                 // is told of a failure, before it is tried again
+	failed     func(error)                 // is told of the first of failures in a row
 
 	announced atomic.Int64  // the highest head heard of
 	news      chan struct{} // holds one signal, that announced has grown
@@ -46,7 +46,7 @@ func (w *watchdog) announce(head events.Position) {
 // run watches until the context ends or an event cannot be applied.
 func (w *watchdog) run(ctx context.Context) {
 	w.ask(ctx)
-	for ctx.Err() == nil {
+	for failing := false; ctx.Err() == nil; {
 		checkpoint := w.checkpoint()
 		if checkpoint >= events.Position(w.announced.Load()) {
 			w.sleep(ctx)
@@ -58,13 +58,13 @@ func (w *watchdog) run(ctx context.Context) {
 		}
 		err := w.catchUp(ctx)
 		var stopped *StoppedError
-		switch {
-		case err == nil || ctx.Err() != nil:
-		case errors.As(err, &stopped):
+		if ctx.Err() != nil || errors.As(err, &stopped) {
 			return
-		default:
+		}
+		if err != nil && !failing {
 			w.failed(err)
 		}
+		failing = err != nil
 	}
 }
 

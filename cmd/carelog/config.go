@@ -63,7 +63,7 @@ var settings = []setting{
 	{name: "CARELOG_REFRESH_TOKEN_LIFETIME", flag: "refresh-token-lifetime", initial: "24h",
 		usage: "`duration` that a refresh token is valid",
 		set:   func(c *Config, s string) error { return setDuration(&c.RefreshTokenLifetime, s, time.Second) }},
-	{name: "CARELOG_HASH_CONCURRENCY", flag: "hash-concurrency", initial: strconv.Itoa(runtime.NumCPU()),
+	{name: "CARELOG_HASH_CONCURRENCY", flag: "hash-concurrency", initial: strconv.Itoa(runtime.GOMAXPROCS(0)),
 		usage: "`number` of passwords hashed at the same time; each takes a CPU and 19 MiB",
 		set:   func(c *Config, s string) error { return setInt(&c.HashConcurrency, s, 1, 1024) }},
 	{name: "DATABASE_URL",

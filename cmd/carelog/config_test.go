@@ -33,7 +33,7 @@ func TestConfigDefaults(t *testing.T) {
 	}
 	want := Config{
 		Addr: "127.0.0.1:8000", DataDir: "/home/ann/.local/share/carelog",
-		AccessTokenLifetime: 5 * time.Minute, RefreshTokenLifetime: 24 * time.Hour, HashConcurrency: runtime.NumCPU(),
+		AccessTokenLifetime: 5 * time.Minute, RefreshTokenLifetime: 24 * time.Hour, HashConcurrency: runtime.GOMAXPROCS(0),
 		DatabaseConns: 16, StreamMaxAge: 72 * time.Hour, StreamMaxBytes: 256 << 20,
 		ProjectionWait: 5 * time.Second, ShutdownTimeout: 15 * time.Second,
 		LogLevel: slog.LevelInfo, LogFormat: "text",

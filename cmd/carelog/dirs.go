@@ -44,7 +44,8 @@ func lockDir(dir string) (*os.File, error) {
 		return nil, fmt.Errorf("%s is in use by another carelog (process %s): stop that one, or set CARELOG_DATA_DIR to another directory", dir, holder)
 	}
 	// Only the message above needs the process id.
-	if err := file.Truncate(0); err == nil {
+	err = file.Truncate(0)
+	if err == nil {
 		_, err = fmt.Fprint(file, os.Getpid())
 	}
 	if err != nil {

@@ -22,6 +22,9 @@ func jwtKey(dataDir string) ([]byte, error) {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return key, err
 	}
+	if err := makeDir(dataDir); err != nil {
+		return nil, err
+	}
 	if err := makeKey(dataDir, path); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, fmt.Errorf("make the JWT key: %w", err)
 	}

@@ -60,7 +60,7 @@ func (p *postgres) database(name string) string {
 
 // Run starts the server, keeps it running until ctx ends, and stops it. A
 // server that cannot be started at all is an error; one that dies later is
-// started again, without end.
+// started again, as often as need be.
 func (p *postgres) Run(ctx context.Context) (err error) {
 	// The kernel ties the server's life to the thread that starts it.
 	runtime.LockOSThread()
@@ -73,6 +73,9 @@ func (p *postgres) Run(ctx context.Context) (err error) {
 		return fmt.Errorf("start a private PostgreSQL: %w", err)
 	}
 	defer p.home.close()
+	if target, err := os.Readlink(p.options.Dir); err == nil {
+		p.options.Logger.Info("PostgreSQL's files are outside of the data directory, which its user cannot reach", "link", p.options.Dir, "target", target)
+	}
 	const first, longest = 100 * time.Millisecond, 5 * time.Second
 	for pause := first; ; pause = min(2*pause, longest) {
 		started := time.Now()
@@ -83,7 +86,9 @@ func (p *postgres) Run(ctx context.Context) (err error) {
 		select {
 		case <-p.running:
 		default:
-			return fmt.Errorf("start a private PostgreSQL: %w", err)
+			if !strings.Contains(err.Error(), sessionsLeft) {
+				return fmt.Errorf("start a private PostgreSQL: %w", err)
+			}
 		}
 		if time.Since(started) > time.Minute {
 			pause = first
@@ -96,6 +101,10 @@ func (p *postgres) Run(ctx context.Context) (err error) {
 		}
 	}
 }
+
+// sessionsLeft is what PostgreSQL reports when sessions of a server that was
+// killed are still busy. They end by themselves.
+const sessionsLeft = "pre-existing shared memory block"
 
 // serve runs the server until it ends by itself, which is an error, or ctx ends.
 func (p *postgres) serve(ctx context.Context) error {

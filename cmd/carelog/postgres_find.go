@@ -14,7 +14,7 @@ import (
 )
 
 // oldestPostgres is the oldest major version that Carelog works with.
-const oldestPostgres = 13
+const oldestPostgres = 14
 
 // installation is a PostgreSQL on this machine.
 type installation struct {

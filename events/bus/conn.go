@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -30,32 +31,27 @@ type ConnConfig struct {
 type Conn struct {
 	nc      *nats.Conn
 	js      jetstream.JetStream
-	secrets *strings.Replacer
+	log     *slog.Logger
+	secrets *strings.Replacer      // takes credentials out of a text
+	trouble atomic.Pointer[string] // why there was none last, without secrets
 }
 
 // Connect returns at once, whether NATS can be reached or not, and goes on
 // trying in the background, for ever. It fails on a URL that cannot be one.
 func Connect(cfg ConnConfig) (*Conn, error) {
-	log := cfg.Logger
-	if log == nil {
-		log = slog.Default()
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
 	}
-	name := cfg.Name
-	if name == "" {
-		name = "carelog"
+	if cfg.Name == "" {
+		cfg.Name = "carelog"
 	}
 	secrets, err := urlSecrets(cfg.URL)
 	if err != nil {
 		return nil, err
 	}
-	redact := func(err error) string {
-		if err == nil {
-			return ""
-		}
-		return secrets.Replace(err.Error())
-	}
+	c := &Conn{log: cfg.Logger, secrets: secrets}
 	options := []nats.Option{
-		nats.Name(name),
+		nats.Name(cfg.Name),
 		nats.RetryOnFailedConnect(true),
 		nats.MaxReconnects(-1),
 		nats.IgnoreAuthErrorAbort(), // credentials may be mended on the server's side
@@ -68,17 +64,12 @@ func Connect(cfg ConnConfig) (*Conn, error) {
 		// Nothing is kept to be sent later: a publish without a connection fails
 		// at once, and the relay reads the tail of the NATS stream again.
 		nats.ReconnectBufSize(-1),
-		nats.ConnectHandler(func(nc *nats.Conn) {
-			log.Info("connected to NATS", "url", nc.ConnectedUrlRedacted())
-		}),
-		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
-			log.Warn("connection to NATS lost", "error", redact(err))
-		}),
-		nats.ReconnectHandler(func(nc *nats.Conn) {
-			log.Info("connected to NATS again", "url", nc.ConnectedUrlRedacted())
-		}),
+		nats.ConnectHandler(c.connected),
+		nats.ReconnectHandler(c.connected),
+		nats.DisconnectErrHandler(c.failed),
+		nats.ReconnectErrHandler(c.failed),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
-			log.Warn("NATS reports an error", "error", redact(err))
+			c.log.Warn("NATS reports an error", "error", c.redact(err))
 		}),
 	}
 	address := cfg.URL
@@ -86,16 +77,14 @@ func Connect(cfg ConnConfig) (*Conn, error) {
 		options = append(options, nats.InProcessServer(cfg.InProcess))
 		address = ""
 	}
-	nc, err := nats.Connect(address, options...)
-	if err != nil {
-		return nil, fmt.Errorf("connect to NATS: %s", redact(err))
+	if c.nc, err = nats.Connect(address, options...); err != nil {
+		return nil, fmt.Errorf("connect to NATS: %s", c.redact(err))
 	}
-	js, err := jetstream.New(nc)
-	if err != nil {
-		nc.Close()
+	if c.js, err = jetstream.New(c.nc); err != nil {
+		c.nc.Close()
 		return nil, fmt.Errorf("use JetStream: %w", err)
 	}
-	return &Conn{nc: nc, js: js, secrets: secrets}, nil
+	return c, nil
 }
 
 // Close ends the connection. Whatever still uses it fails from then on.
@@ -106,11 +95,33 @@ func (c *Conn) Err() error {
 	if c.nc.IsConnected() {
 		return nil
 	}
+	why := "no attempt has ended yet"
 	if err := c.nc.LastError(); err != nil {
-		return fmt.Errorf("not connected to NATS: %s", c.secrets.Replace(err.Error()))
+		why = c.redact(err)
+	} else if trouble := c.trouble.Load(); trouble != nil {
+		why = *trouble
 	}
-	return errors.New("not connected to NATS")
+	return fmt.Errorf("not connected to NATS: %s", why)
 }
+
+func (c *Conn) connected(nc *nats.Conn) {
+	c.trouble.Store(nil)
+	c.log.Info("connected to NATS", "url", c.secrets.Replace(nc.ConnectedUrlRedacted()))
+}
+
+// failed is called when the connection is lost and after each failed attempt to
+// get it back. The same reason is logged once.
+func (c *Conn) failed(_ *nats.Conn, err error) {
+	if err == nil {
+		return // closed by ourselves
+	}
+	why := c.redact(err)
+	if before := c.trouble.Swap(&why); before == nil || *before != why {
+		c.log.Warn("not connected to NATS, trying on", "error", why)
+	}
+}
+
+func (c *Conn) redact(err error) string { return c.secrets.Replace(err.Error()) }
 
 // urlSecrets returns what takes the credentials of the URLs out of a text. The
 // client library puts a URL that it cannot parse into its error, so that is

@@ -92,7 +92,7 @@ func NewFeed(cfg FeedConfig) (*Feed, error) {
 		MaxRetries:          math.MaxInt32,
 		InitialInterval:     50 * time.Millisecond,
 		MaxInterval:         time.Second,
-		Multiplier:          2,
+		Multiplier:          1.5,
 		RandomizationFactor: 0.5,
 		ShouldRetry: func(attempt middleware.RetryParams) bool {
 			if !errors.Is(attempt.Err, events.ErrUnavailable) {

@@ -2,6 +2,7 @@ package bus
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -128,22 +130,21 @@ type subscription struct {
 	acked   uint64    // sequence of the last acknowledged message there
 }
 
-// run opens a consumer, forwards what it brings, and does so again when it
+// run makes a consumer, forwards what it brings, and does so again when it
 // fails, until ctx is done.
 func (s *subscription) run(ctx context.Context) {
 	defer close(s.out)
-	const shortest, longest = 50 * time.Millisecond, time.Second
-	pause := shortest
-	for failures := 0; ctx.Err() == nil; {
-		messages, err := s.open(ctx)
-		if err == nil {
-			if failures >= 3 {
-				s.cfg.Logger.Info("receiving from the NATS stream again", "stream", s.cfg.Stream)
-			}
-			failures, pause = 0, shortest
-			s.err.Store(nil)
-			err = s.forward(ctx, messages)
+	const shortest, longest = 50 * time.Millisecond, 500 * time.Millisecond
+	pause, failures := shortest, 0
+	works := func() {
+		if failures >= 3 {
+			s.cfg.Logger.Info("receiving from the NATS stream again", "stream", s.cfg.Stream)
 		}
+		pause, failures = shortest, 0
+		s.err.Store(nil)
+	}
+	for {
+		err := s.consume(ctx, works)
 		if ctx.Err() != nil {
 			return
 		}
@@ -159,7 +160,59 @@ func (s *subscription) run(ctx context.Context) {
 	}
 }
 
-// open makes an ordered consumer.
+// consume makes a consumer, says that it works, and sends batches until it
+// fails or ctx is done. Reading goes on while a batch waits for its
+// acknowledgement, so the next one is as large as the handler is slow. What was
+// read before a failure is still sent.
+func (s *subscription) consume(ctx context.Context, works func()) error {
+	// What the server sent while the connection broke is lost, without a trace
+	// if nothing follows: a connection that was lost is a failed consumer.
+	lost := s.cfg.Conn.nc.StatusChanged(nats.RECONNECTING, nats.CLOSED)
+	defer s.cfg.Conn.nc.RemoveStatusListener(lost)
+	messages, err := s.open(ctx)
+	if err != nil {
+		return err
+	}
+	works()
+
+	reading, stop := context.WithCancel(ctx)
+	fetched := make(chan jetstream.Msg, s.cfg.MaxEvents)
+	var failure error // after fetched is closed
+	var readers sync.WaitGroup
+	readers.Go(func() {
+		defer close(fetched)
+		defer messages.Stop()
+		failure = read(reading, messages, fetched)
+	})
+	readers.Go(func() {
+		select {
+		case <-lost:
+			stop()
+		case <-reading.Done():
+		}
+	})
+	defer readers.Wait()
+	defer stop()
+
+	batches := collector{in: fetched, maxEvents: s.cfg.MaxEvents, maxBytes: s.cfg.MaxBytes, groupWait: s.cfg.GroupWait}
+	for {
+		batch, ok := batches.next(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case !ok:
+			return failure
+		}
+		if err := s.deliver(ctx, batch); err != nil {
+			return err
+		}
+	}
+}
+
+// open makes an ordered consumer: one that lives in the server's memory, knows
+// no acknowledgements and is made anew at every failure. That of the client
+// library would then go on behind the last sequence, even on a NATS stream
+// that was wiped meanwhile, and cannot be interrupted in doing so.
 func (s *subscription) open(ctx context.Context) (jetstream.MessagesContext, error) {
 	if err := s.cfg.Conn.Err(); err != nil {
 		return nil, err
@@ -174,13 +227,14 @@ func (s *subscription) open(ctx context.Context) (jetstream.MessagesContext, err
 	if err != nil {
 		return nil, fmt.Errorf("find where to start on the NATS stream %s: %w", s.cfg.Stream, err)
 	}
-	consumer, err := stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{
-		FilterSubjects: []string{s.topic},
-		DeliverPolicy:  jetstream.DeliverByStartSequencePolicy,
-		OptStartSeq:    max(start, 1),
-		// The client library makes a lost consumer again once; then it is our
-		// turn, who can be interrupted and look where to start anew.
-		MaxResetAttempts: 1,
+	consumer, err := stream.CreateConsumer(ctx, jetstream.ConsumerConfig{
+		FilterSubject:     s.topic,
+		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
+		OptStartSeq:       max(start, 1),
+		AckPolicy:         jetstream.AckNonePolicy,
+		MemoryStorage:     true,
+		Replicas:          1,
+		InactiveThreshold: time.Minute, // then the server forgets it
 	})
 	if err != nil {
 		return nil, fmt.Errorf("make a consumer of the NATS stream %s: %w", s.cfg.Stream, err)
@@ -205,47 +259,26 @@ func (s *subscription) start(ctx context.Context, stream jetstream.Stream) (uint
 	return s.acked + 1, nil
 }
 
-// forward sends batches until the consumer fails or ctx is done. Reading goes
-// on while a batch waits for its acknowledgement, so the next one is as large
-// as the handler is slow.
-func (s *subscription) forward(ctx context.Context, messages jetstream.MessagesContext) error {
-	ctx, cancel := context.WithCancel(ctx)
-	fetched := make(chan jetstream.Msg, s.cfg.MaxEvents)
-	var readErr error
-	var reader sync.WaitGroup
-	reader.Go(func() {
-		defer close(fetched)
-		defer messages.Stop()
-		readErr = read(ctx, messages, fetched)
-	})
-	defer reader.Wait()
-	defer cancel()
-
-	batches := collector{in: fetched, maxEvents: s.cfg.MaxEvents, maxBytes: s.cfg.MaxBytes, groupWait: s.cfg.GroupWait}
-	for {
-		batch, ok := batches.next(ctx)
-		if !ok {
-			cancel()
-			reader.Wait()
-			return readErr
-		}
-		if err := s.deliver(ctx, batch); err != nil {
-			return err
-		}
-	}
-}
-
-// read moves messages from the consumer to a channel until it fails.
+// read moves messages from a new consumer to a channel until it fails.
 func read(ctx context.Context, messages jetstream.MessagesContext, fetched chan<- jetstream.Msg) error {
-	for {
+	for delivery := uint64(1); ; delivery++ {
 		msg, err := messages.Next(jetstream.NextContext(ctx))
+		if ctx.Err() != nil {
+			return errors.New("the connection to NATS was lost")
+		}
 		if err != nil {
 			return fmt.Errorf("read from the NATS stream: %w", err)
+		}
+		metadata, err := msg.Metadata()
+		if err != nil {
+			return fmt.Errorf("read from the NATS stream: %w", err)
+		}
+		if metadata.Sequence.Consumer != delivery {
+			return fmt.Errorf("read from the NATS stream: delivery %d came in place of %d", metadata.Sequence.Consumer, delivery)
 		}
 		select {
 		case fetched <- msg:
 		case <-ctx.Done():
-			return ctx.Err()
 		}
 	}
 }

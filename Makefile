@@ -1,0 +1,54 @@
+# `make help` lists the targets.
+
+.DEFAULT_GOAL := help
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+# A build records the commit, unless git cannot tell it: without a commit, or as
+# root in somebody else's clone.
+BUILD := go build $(shell git rev-parse --verify --quiet HEAD >/dev/null 2>&1 || echo -buildvcs=false)
+
+# Makes sure that PostgreSQL's programs are there, by installing them where that
+# can be done.
+POSTGRES := bin/carelog find-postgres >/dev/null 2>&1 || deploy/install-postgres.sh
+
+# Whether a setting is set, in the environment or in .env.
+configured = { [ -n "$$$(1)" ] || grep -Eqs '^(export +)?$(1) *=' .env; }
+
+.PHONY: help
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+.PHONY: run
+run: build ## start the server on 127.0.0.1:8000, its data in .carelog
+	@$(call configured,DATABASE_URL) || $(call configured,DB_NAME) || $(POSTGRES)
+	@$(call configured,CARELOG_DATA_DIR) || export CARELOG_DATA_DIR=.carelog; exec bin/carelog serve
+
+.PHONY: psql
+psql: build ## look into the log and the read tables of the server that make run has started
+	@run=$$(sed -n 5p "$${CARELOG_DATA_DIR:-.carelog}/postgres/data/postmaster.pid") && \
+		exec "$$(bin/carelog find-postgres)/psql" "host=$$run port=5432 user=carelog dbname=carelog"
+
+.PHONY: build
+build: ## build bin/carelog
+	@command -v go >/dev/null || { echo "Go 1.26 or newer is needed: see https://go.dev/dl" >&2; exit 1; }
+	$(BUILD) -o bin/carelog ./cmd/carelog
+
+.PHONY: test
+test: build ## run every test, with the race detector and a throwaway PostgreSQL
+	@$(POSTGRES)
+	bin/carelog with-postgres -- go test -race -timeout 9m ./...
+
+.PHONY: verify
+verify: build ## check format, vet, staticcheck, generated files and import rules
+	@unformatted=$$(gofmt -l $$(go list -f '{{.Dir}}' ./...)); \
+		[ -z "$$unformatted" ] || { printf 'gofmt would change:\n%s\n' "$$unformatted" >&2; exit 1; }
+	go vet ./...
+	go run $(STATICCHECK) ./...
+	@before=$$(git status --porcelain; git diff | cksum); go generate ./... || exit 1; \
+		after=$$(git status --porcelain; git diff | cksum); \
+		[ "$$before" = "$$after" ] || { echo "go generate has changed files: commit what it makes" >&2; exit 1; }
+	go test -run Import ./events
+
+.PHONY: clean
+clean: ## remove what was built; .carelog stays, it holds data
+	rm -rf bin

@@ -1,0 +1,89 @@
+package projections
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/carelog/carelog/events"
+)
+
+// BenchmarkApply applies batches as a busy service has them: of four events one
+// registers a patient, one amends it, one maps it to a doctor, one registers a
+// patient that stays as it is.
+//
+//	CARELOG_TEST_DATABASE_URL=… go test -run xxx -bench Apply ./projections
+//
+// On 2 cores with a commit of one bare INSERT at 0.19 ms: 0.29 ms for a batch of
+// 1, 15 µs for each event of 32, 5.3 µs for each of 500.
+func BenchmarkApply(b *testing.B) {
+	for _, size := range []int{1, 32, 500} {
+		b.Run(fmt.Sprint(size), func(b *testing.B) {
+			p := newDatabase(b).running()
+			p.apply(history(b, registerUser(1), registerDoctor(1, "a@x")))
+			source := eventSource{registry: events.NewRegistry(), position: 2}
+			b.ResetTimer()
+			var spent time.Duration
+			for range b.N {
+				b.StopTimer()
+				batch := source.next(b, size)
+				b.StartTimer()
+				begin := time.Now()
+				p.apply(batch)
+				spent += time.Since(begin)
+			}
+			b.ReportMetric(float64(spent.Nanoseconds())/float64(b.N*size), "ns/event")
+		})
+	}
+}
+
+// eventSource is an endless history.
+type eventSource struct {
+	registry *events.Registry
+	position events.Position
+}
+
+func (s *eventSource) next(b *testing.B, n int) []events.Recorded {
+	b.Helper()
+	batch := make([]events.Recorded, n)
+	for i := range batch {
+		s.position++
+		id := int64(s.position) / 4 * 4
+		var payload events.Payload
+		switch s.position % 4 {
+		case 0:
+			payload = registerPatient(id, 1)
+		case 1:
+			payload = events.PatientAmended{PatientID: id, OwnerID: 1, Age: point(50)}
+		case 2:
+			payload = createMapping(id, id, 1, 1)
+		case 3:
+			payload = registerPatient(id+1, 1)
+		}
+		eventType, version, data, err := s.registry.Encode(payload)
+		if err != nil {
+			b.Fatal(err)
+		}
+		batch[i] = events.Recorded{
+			Event:    events.Event{ID: uuid.New(), Type: eventType, SchemaVersion: version, Data: data},
+			Position: s.position,
+		}
+	}
+	return batch
+}
+
+// BenchmarkPatient reads one patient of 10,000.
+func BenchmarkPatient(b *testing.B) {
+	d := newDatabase(b)
+	p := d.running()
+	p.apply(history(b, patientsOfUser1(10_000)...))
+	q := NewQueries(d.pool)
+	b.ResetTimer()
+	for i := range b.N {
+		if _, err := q.Patient(b.Context(), 1, int64(i%10_000+1)); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
