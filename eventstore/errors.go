@@ -15,21 +15,23 @@ import (
 
 // classify turns what Postgres or the network say into our errors, at the edge
 // of this package: whatever means "try again later" wraps
-// [events.ErrUnavailable]. The text of a server's error stays out of it, since
-// its detail may quote data; the SQLSTATE and the constraint's name stay in.
+// [events.ErrUnavailable]. Of what the server says about a statement only the
+// SQLSTATE and the constraint are kept: its text may quote data.
 func classify(err error) error {
-	var refused *pgconn.PgError
 	var connect *pgconn.ConnectError
+	var refused *pgconn.PgError
 	var network net.Error
 	switch {
 	case err == nil, errors.Is(err, events.ErrUnavailable):
 		return err
 	case errors.As(err, &refused):
-		stripped := fmt.Errorf("postgres: %s (SQLSTATE %s, constraint %q)", refused.Message, refused.Code, refused.ConstraintName)
-		if transient(refused.Code) {
-			return errors.Join(events.ErrUnavailable, stripped)
+		if !errors.As(err, &connect) { // who cannot connect is told why, in full
+			err = fmt.Errorf("postgres: SQLSTATE %s, constraint %q", refused.Code, refused.ConstraintName)
 		}
-		return stripped
+		if transient(refused.Code) {
+			return fmt.Errorf("%w: %w", events.ErrUnavailable, err)
+		}
+		return err
 	case errors.Is(err, context.Canceled):
 		return err
 	case errors.As(err, &connect), errors.As(err, &network), pgconn.Timeout(err), pgconn.SafeToRetry(err), connectionLost(err):

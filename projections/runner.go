@@ -92,11 +92,12 @@ func (r *Runner) Check(ctx context.Context) error {
 // is an [events.UnknownTypeError], so that the lease can be given to a newer
 // process. Run also ends with what [Runner.Check] fails with.
 func (r *Runner) Run(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	watching, halt := context.WithCancel(ctx)
 	defer halt()
-	if err := r.begin(ctx, halt); err != nil || ctx.Err() != nil {
+	switch err := r.begin(ctx, halt); {
+	case err != nil && ctx.Err() != nil:
+		return nil
+	case err != nil:
 		return err
 	}
 	defer r.end()
@@ -135,10 +136,7 @@ func (r *Runner) begin(ctx context.Context, halt context.CancelFunc) error {
 			r.progress.lead()
 			r.turn <- struct{}{}
 			return nil
-		case ctx.Err() != nil:
-			r.disconnect()
-			return nil
-		case !errors.Is(err, events.ErrUnavailable):
+		case ctx.Err() != nil, !errors.Is(err, events.ErrUnavailable):
 			r.disconnect()
 			return err
 		case !failing:

@@ -169,6 +169,9 @@ func TestPostgres(t *testing.T) {
 	server = testPostgres(dir)
 	stop = startPart(t, server.Run, server.Running())
 	busy.Close()
+	if log, err := os.ReadFile(filepath.Join(dir, "postgres.log")); err != nil || !strings.Contains(string(log), sessionsLeft) {
+		t.Errorf("the session ended before it was in the way: %v", err)
+	}
 	if n := query[int](t, server.URL(), add); n < 4 {
 		t.Errorf("the next number is %d", n)
 	}

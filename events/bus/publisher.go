@@ -136,6 +136,9 @@ func (p *Publisher) publishChain(topic string, chain []*message.Message) error {
 	}
 	ctx, cancel := context.WithTimeout(chain[len(chain)-1].Context(), p.ackWait)
 	defer cancel()
+	// All replies are awaited, also after a bad one, so that nothing is on its
+	// way any more when the end of the NATS stream is read.
+	var failure error
 	for received := range chain {
 		reply, err := p.replies.NextMsgWithContext(ctx)
 		if err != nil {
@@ -146,14 +149,14 @@ func (p *Publisher) publishChain(topic string, chain []*message.Message) error {
 			return p.failed(chain[received], errors.New("the reply is to another message"))
 		}
 		sequence, err := storedAt(reply)
-		if err != nil {
-			return p.failed(chain[i], err)
+		if expected := p.last + uint64(i) + 1; err == nil && p.fence && sequence != expected {
+			err = fmt.Errorf("stored at sequence %d, not at %d", sequence, expected)
 		}
-		if expected := p.last + uint64(i) + 1; p.fence && sequence != expected {
-			return p.failed(chain[i], fmt.Errorf("stored at sequence %d, not at %d", sequence, expected))
+		if err != nil && failure == nil {
+			failure = p.failed(chain[i], err)
 		}
 	}
-	return nil
+	return failure
 }
 
 // storedAt reads the sequence from JetStream's reply.
