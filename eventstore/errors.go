@@ -18,30 +18,37 @@ import (
 // [events.ErrUnavailable]. Of what the server says about a statement only the
 // SQLSTATE and the constraint are kept: its text may quote data.
 func classify(err error) error {
+	if err == nil || errors.Is(err, events.ErrUnavailable) {
+		return err
+	}
+	again := passes(err)
 	var connect *pgconn.ConnectError
 	var refused *pgconn.PgError
-	var network net.Error
-	switch {
-	case err == nil, errors.Is(err, events.ErrUnavailable):
-		return err
-	case errors.As(err, &refused):
-		if !errors.As(err, &connect) { // who cannot connect is told why, in full
-			err = fmt.Errorf("postgres: SQLSTATE %s, constraint %q", refused.Code, refused.ConstraintName)
-		}
-		if transient(refused.Code) {
-			return fmt.Errorf("%w: %w", events.ErrUnavailable, err)
-		}
-		return err
-	case errors.Is(err, context.Canceled):
-		return err
-	case errors.As(err, &connect), errors.As(err, &network), pgconn.Timeout(err), pgconn.SafeToRetry(err), connectionLost(err):
+	if errors.As(err, &refused) && !errors.As(err, &connect) { // who cannot connect is told why, in full
+		err = fmt.Errorf("postgres: SQLSTATE %s, constraint %q", refused.Code, refused.ConstraintName)
+	}
+	if again {
 		return fmt.Errorf("%w: %w", events.ErrUnavailable, err)
 	}
 	return err
 }
 
-// transient tells of an SQLSTATE whether the same statement may succeed later
-// without anybody changing it.
+// passes tells of an error whether the same may succeed later without anybody
+// changing it.
+func passes(err error) bool {
+	var connect *pgconn.ConnectError
+	var refused *pgconn.PgError
+	var network net.Error
+	switch {
+	case errors.As(err, &refused):
+		return transient(refused.Code)
+	case errors.Is(err, context.Canceled):
+		return false
+	}
+	return errors.As(err, &connect) || errors.As(err, &network) || pgconn.Timeout(err) || pgconn.SafeToRetry(err) || connectionLost(err)
+}
+
+// transient is passes for an SQLSTATE.
 func transient(code string) bool {
 	switch code[:2] {
 	case "08", // connection exception

@@ -10,6 +10,8 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
+
+	"github.com/carelog/carelog/events"
 )
 
 //go:embed migrations/*.sql
@@ -36,8 +38,12 @@ func Migrate(ctx context.Context, config *pgx.ConnConfig) error {
 	if err != nil {
 		return fmt.Errorf("prepare migrations: %w", err)
 	}
-	if _, err := provider.Up(ctx); err != nil {
-		return fmt.Errorf("migrate the database: %w", classify(err))
+	_, err = provider.Up(ctx)
+	switch {
+	case err == nil:
+		return nil
+	case passes(err):
+		return fmt.Errorf("%w: migrate the database: %w", events.ErrUnavailable, err)
 	}
-	return nil
+	return fmt.Errorf("migrate the database: %w", err) // in full: no data is at hand yet
 }
