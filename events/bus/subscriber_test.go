@@ -266,6 +266,26 @@ func TestSubscriberOverARestartOfNats(t *testing.T) {
 	}
 }
 
+// What was on its way when the connection broke comes again, and nothing twice
+// that was acknowledged.
+func TestConnectionLostWhileReceiving(t *testing.T) {
+	nats := runRestartable(t)
+	c := newCarrier(t, connect(t, ConnConfig{URL: nats.url()}))
+	conn := connect(t, ConnConfig{URL: nats.url()})
+	_, messages := subscribe(t, SubscriberConfig{Conn: conn})
+	var all []events.Position
+	for p := events.Position(1); p <= 500; p += 100 {
+		mustPublish(t, c, recorded(p, p+99))
+		if err := conn.nc.ForceReconnect(); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, receiveUpTo(t, messages, p+99)...)
+	}
+	if fmt.Sprint(all) != fmt.Sprint(positions(1, 500)) {
+		t.Errorf("received %v", all)
+	}
+}
+
 func TestOutageIsLoggedOnce(t *testing.T) {
 	conn := testBus(t)
 	var logged logText

@@ -6,17 +6,10 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/carelog/carelog/events"
 )
-
-// DB is a pool, a connection or a transaction of pgx.
-type DB interface {
-	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
-	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
-}
 
 // classify says what was being done, and makes an error that may pass by itself
 // wrap [events.ErrUnavailable]: what the server says of its own state, and
