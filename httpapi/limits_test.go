@@ -134,7 +134,7 @@ func TestRequestTimeout(t *testing.T) {
 }
 
 // stuck is a Progress that arrives nowhere.
-type stuck struct{ fakeProgress }
+type stuck struct{}
 
 func (stuck) Wait(ctx context.Context, _ events.Position) error {
 	<-ctx.Done()

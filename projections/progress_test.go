@@ -17,11 +17,11 @@ func TestWaitEndsWithThePositionTheDeadlineOrTheContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := NewProgress(Config{})
 		begin := time.Now()
-		wait := func(ctx context.Context, position events.Position) (err error, after time.Duration) {
+		wait := func(ctx context.Context, position events.Position) (after time.Duration, err error) {
 			err = p.Wait(ctx, position)
-			return err, time.Since(begin)
+			return time.Since(begin), err
 		}
-		if err, after := wait(t.Context(), 0); err != nil || after != 0 {
+		if after, err := wait(t.Context(), 0); err != nil || after != 0 {
 			t.Errorf("position 0: %v after %v", err, after)
 		}
 		go func() {
@@ -31,18 +31,18 @@ func TestWaitEndsWithThePositionTheDeadlineOrTheContext(t *testing.T) {
 			p.advance(7)
 			p.advance(5) // never back
 		}()
-		if err, after := wait(t.Context(), 7); err != nil || after != 2*time.Second {
+		if after, err := wait(t.Context(), 7); err != nil || after != 2*time.Second {
 			t.Errorf("position 7: %v after %v", err, after)
 		}
 		if got := p.Checkpoint(); got != 7 {
 			t.Errorf("checkpoint %d, want 7", got)
 		}
-		if err, after := wait(t.Context(), 8); !errors.Is(err, ErrPending) || after != 7*time.Second {
+		if after, err := wait(t.Context(), 8); !errors.Is(err, ErrPending) || after != 7*time.Second {
 			t.Errorf("position 8: %v after %v", err, after)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if err, after := wait(ctx, 8); !errors.Is(err, context.DeadlineExceeded) || after != 8*time.Second {
+		if after, err := wait(ctx, 8); !errors.Is(err, context.DeadlineExceeded) || after != 8*time.Second {
 			t.Errorf("with a context: %v after %v", err, after)
 		}
 		if len(p.waiters.queue) != 0 {

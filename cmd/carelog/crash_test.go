@@ -99,7 +99,7 @@ func (p *process) kill(t *testing.T) {
 // under load, again and again. Every patient that was answered 201 is there
 // once afterwards, and nothing is there that nobody asked for.
 func TestNoAnsweredWriteIsLostByKill9(t *testing.T) {
-	vars := map[string]string{"CARELOG_DATA_DIR": t.TempDir(), "DATABASE_URL": "", "NATS_URL": ""}
+	vars := map[string]string{"CARELOG_DATA_DIR": dataDir(t), "DATABASE_URL": "", "NATS_URL": ""}
 	server := startProcess(t, vars)
 	server.register(t, "John Doe", "john@example.com", "securepassword123")
 	answered, asked := map[string]int64{}, map[string]bool{}

@@ -24,8 +24,8 @@ func makeDir(path string) error {
 	return nil
 }
 
-// lockDir makes sure that no other carelog uses a directory. The lock ends with
-// the process, however it ends, or when the file is closed.
+// lockDir makes sure that no other carelog uses a directory, until unlockDir or
+// the end of the process, however it ends.
 func lockDir(dir string) (*os.File, error) {
 	path := filepath.Join(dir, "carelog.lock")
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
@@ -53,4 +53,11 @@ func lockDir(dir string) (*os.File, error) {
 		return nil, fmt.Errorf("lock the directory: %w", err)
 	}
 	return file, nil
+}
+
+// unlockDir ends a lock. Closing the file alone would not while a program that
+// is just being started still shares it.
+func unlockDir(lock *os.File) {
+	syscall.Flock(int(lock.Fd()), syscall.LOCK_UN)
+	lock.Close()
 }

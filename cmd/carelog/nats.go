@@ -62,7 +62,7 @@ func (n *natsServer) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer lock.Close()
+	defer unlockDir(lock)
 	logger := &natsLogger{logger: n.options.Logger}
 	server, err := natsserver.NewServer(&natsserver.Options{
 		ServerName:             "carelog",

@@ -49,7 +49,7 @@ func startPostgres(t *testing.T, dir string) (url string, stop func()) {
 // TestTheDatabaseComesAndGoes starts the program before its database, then takes
 // the database away under load and brings it back.
 func TestTheDatabaseComesAndGoes(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "postgres")
+	dir := filepath.Join(dataDir(t), "postgres")
 	database, stopDatabase := startPostgres(t, dir)
 	stopDatabase()
 

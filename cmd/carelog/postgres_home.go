@@ -87,7 +87,7 @@ func (h *postgresHome) close() {
 	if h.socket != filepath.Join(h.dir, "run") {
 		os.RemoveAll(h.socket)
 	}
-	h.lock.Close()
+	unlockDir(h.lock)
 }
 
 // settle answers the real path of dir, which it makes if need be. When root has

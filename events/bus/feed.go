@@ -31,8 +31,8 @@ type FeedConfig struct {
 	LogID  uuid.UUID
 	Log    Log
 
-	// Position tells the position up to which everything is applied. It may run
-	// ahead of the feed.
+	// Position tells the position up to which everything is applied. It is asked
+	// from Run on and may run ahead of the feed.
 	Position func() events.Position
 
 	// Deliver applies events from the NATS stream, consecutive ones that

@@ -26,7 +26,7 @@ func TestWatermillSuite(t *testing.T) {
 			GuaranteedOrder:                  true,
 			Persistent:                       true,
 			NewSubscriberReceivesOldMessages: true,
-			ForceShort:                       false, // hundreds of messages; with thousands it takes 10 seconds under -race
+			ForceShort:                       true, // hundreds of messages; with thousands it takes 10 seconds under -race
 			GenerateTopicFunc:                func(test tests.TestContext) string { return "suite." + test.TestID.String() },
 		},
 		func(*testing.T) (message.Publisher, message.Subscriber) {
