@@ -29,11 +29,12 @@ type ConnConfig struct {
 // Conn is a connection to NATS that comes and goes with the server: every part
 // of this package works again once it is back. It is safe for concurrent use.
 type Conn struct {
-	nc      *nats.Conn
-	js      jetstream.JetStream
-	log     *slog.Logger
-	secrets *strings.Replacer      // takes credentials out of a text
-	trouble atomic.Pointer[string] // why there was none last, without secrets
+	nc        *nats.Conn
+	js        jetstream.JetStream
+	log       *slog.Logger
+	secrets   *strings.Replacer      // takes credentials out of a text
+	trouble   atomic.Pointer[string] // why there was none last, without secrets
+	inProcess bool                   // the client makes an address up for that
 }
 
 // Connect returns at once, whether NATS can be reached or not, and goes on
@@ -49,7 +50,7 @@ func Connect(cfg ConnConfig) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Conn{log: cfg.Logger, secrets: secrets}
+	c := &Conn{log: cfg.Logger, secrets: secrets, inProcess: cfg.InProcess != nil}
 	options := []nats.Option{
 		nats.Name(cfg.Name),
 		nats.RetryOnFailedConnect(true),
@@ -106,7 +107,11 @@ func (c *Conn) Err() error {
 
 func (c *Conn) connected(nc *nats.Conn) {
 	c.trouble.Store(nil)
-	c.log.Info("connected to NATS", "url", c.secrets.Replace(nc.ConnectedUrlRedacted()))
+	server := "in this process"
+	if !c.inProcess {
+		server = c.secrets.Replace(nc.ConnectedUrlRedacted())
+	}
+	c.log.Info("connected to NATS", "server", server)
 }
 
 // failed is called when the connection is lost and after each failed attempt to
