@@ -262,13 +262,34 @@ func TestEnvironmentIsRead(t *testing.T) {
 	}
 }
 
+func TestDotenvValuesAreTakenAsTheyStand(t *testing.T) {
+	for line, want := range map[string]string{
+		`A=k$5abc$_x%def#g$(z`:           `k$5abc$_x%def#g$(z`,
+		`A=postgres://u:pa$W0RD@h/x`:     `postgres://u:pa$W0RD@h/x`,
+		`export A = spaced out # why`:    `spaced out`,
+		`A=`:                             ``,
+		`A= # nothing`:                   ``,
+		`A='a "b" # $c \n'`:              `a "b" # $c \n`,
+		`A="a 'b' # \"c\" \\" # comment`: `a 'b' # "c" \`,
+		`A=it's`:                         `it's`,
+	} {
+		path := filepath.Join(t.TempDir(), ".env")
+		if err := os.WriteFile(path, []byte("# first\n"+line+"\r\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if vars, err := readDotenv(path); err != nil || vars["A"] != want {
+			t.Errorf("%s: %q, %v", line, vars["A"], err)
+		}
+	}
+}
+
 func TestDotenvErrorsNameTheLine(t *testing.T) {
 	for content, want := range map[string]string{
-		"A=1\nsecret words\nB=2\n":        "line 2",
-		"A=1\n\n# c\nB='unended\nC=1\n":   "line 4",
-		"A=\"two\nlines\"\nB=1\nnonsense": "line 4",
-		"no equals sign":                  "line 1",
-		"A=1\r\nB=2\r\nwhat is this\r\n":  "line 3",
+		"A=1\nsecret words\nB=2\n":       "line 2",
+		"A=1\n\n# c\nB='unended\nC=1\n":  "line 4",
+		"B=1\nA=\"two\nlines\"\n":        "line 2",
+		"no equals sign":                 "line 1",
+		"A=1\r\nB=2\r\nwhat is this\r\n": "line 3",
 	} {
 		path := filepath.Join(t.TempDir(), ".env")
 		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {

@@ -1,10 +1,7 @@
 package main
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"net/url"
 	"os"
@@ -12,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/joho/godotenv"
 	"github.com/spf13/pflag"
 )
 
@@ -118,34 +114,4 @@ func (e environment) defaultDataDir() string {
 		return filepath.Join(home, ".local", "share", "carelog")
 	}
 	return ""
-}
-
-// readDotenv reads a file of NAME=value lines; one that is not there is empty.
-// The parser's own message quotes the file, secrets included, so the error
-// names the line instead.
-func readDotenv(path string) (map[string]string, error) {
-	content, err := os.ReadFile(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, nil
-	case err != nil:
-		return nil, fmt.Errorf(".env: %w: mend its permissions or remove it", err)
-	}
-	content = append(bytes.TrimPrefix(content, []byte("\xef\xbb\xbf")), '\n')
-	vars, err := godotenv.UnmarshalBytes(content)
-	if err == nil {
-		return vars, nil
-	}
-	// A quoted value may span lines, so the culprit is the first line after the
-	// longest beginning of the file that can be read.
-	line := 1
-	for at, char := range content {
-		if char != '\n' {
-			continue
-		}
-		if _, err := godotenv.UnmarshalBytes(content[:at+1]); err == nil {
-			line = bytes.Count(content[:at+1], []byte("\n")) + 1
-		}
-	}
-	return nil, fmt.Errorf(".env, line %d: not of the form NAME=value: mend it; a value with spaces, # or $ goes into 'single quotes'", line)
 }

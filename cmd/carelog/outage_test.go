@@ -118,8 +118,9 @@ func TestTheDatabaseComesAndGoes(t *testing.T) {
 		if got := server.mustAs(t, access, "GET", "/api/patients/", "", 503); got.header.Get("Retry-After") == "" {
 			t.Errorf("reading: %v", got.header)
 		}
-		if got := server.send(t, "GET", "/readyz", nil, nil); got.status != 503 {
-			t.Errorf("/readyz answers %d", got.status)
+		got := server.send(t, "GET", "/readyz", nil, nil)
+		if got.status != 503 || !strings.Contains(string(got.body), `{"name":"postgres","ok":false,"error":"cannot be reached"}`) {
+			t.Errorf("/readyz answers %d %s", got.status, got.body)
 		}
 		_, stopDatabase = startPostgres(t, dir)
 		back := time.Now()
