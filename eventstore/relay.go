@@ -118,14 +118,6 @@ func (r *Relay) resume(ctx context.Context) (events.Position, error) {
 	if position == 0 {
 		return r.config.Begin(ctx)
 	}
-	head, err := r.config.Store.Head(ctx)
-	if err != nil {
-		return 0, err
-	}
-	if position > head {
-		return 0, fmt.Errorf("position %d was published, but the log ends at %d: it was restored from an older state. "+
-			"Delete the NATS stream; it is filled again from the log", position, head)
-	}
 	r.failure.Store(nil)
 	return position, nil
 }

@@ -3,7 +3,6 @@ package eventstore_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
 	"testing"
@@ -156,24 +155,4 @@ func TestTheRelayResumesAfterWhatArrived(t *testing.T) {
 	c.arrived = first
 	startRelay(t, s, c, false)
 	checkConsecutive(t, c.waitFor(t, 5))
-}
-
-func TestTheRelayRefusesACarrierThatIsAhead(t *testing.T) {
-	s := open(t, pgtest.New(t))
-	mustAppend(t, s, events.AppendCondition{}, event("a.done"))
-	c := newCarrier()
-	c.arrived = []events.Recorded{{Position: 1_000_000}}
-	relay := startRelay(t, s, c, false)
-	deadline := time.Now().Add(10 * time.Second)
-	for relay.Err() == nil {
-		if time.Now().After(deadline) {
-			t.Fatal("no error")
-		}
-		mustAppend(t, s, events.AppendCondition{}, event("a.done")) // each takes a round trip
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if len(c.arrived) != 1 {
-		t.Fatal(fmt.Sprint("published ", c.arrived))
-	}
 }

@@ -19,6 +19,8 @@ import (
 // It fails with
 //   - a [GapError] for events that do not follow each other or the checkpoint;
 //     nothing was applied
+//   - [ErrNotInLog] for events from the bus that the log does not have; nothing
+//     was applied
 //   - [ErrMoved] when another runner has applied events meanwhile; nothing was
 //     applied
 //   - a [StoppedError] at an event that cannot be applied; what is before it was
@@ -71,7 +73,7 @@ func (r *Runner) decode(evs []events.Recorded) (decoded []Applied, bad error) {
 			if err != nil {
 				return err
 			}
-			decoded = append(decoded, Applied{Position: e.Position, Payload: payload})
+			decoded = append(decoded, Applied{Position: e.Position, ID: e.ID, Payload: payload})
 		}
 		return nil
 	})
@@ -120,6 +122,9 @@ func (r *Runner) commit(ctx context.Context, source Source, evs []Applied) error
 	last := evs[len(evs)-1].Position
 	var batch pgx.Batch
 	queueMove(&batch, r.config, r.positions, last)
+	if source != SourceLog {
+		queueProof(&batch, evs)
+	}
 	for i, p := range r.config.Projections {
 		// Projections differ in position while one is new and catches up.
 		ahead := min(max(r.positions[i]+1-evs[0].Position, 0), events.Position(len(evs)))
@@ -148,6 +153,9 @@ func (r *Runner) commit(ctx context.Context, source Source, evs []Applied) error
 func (r *Runner) failedCommit(ctx context.Context, err error) error {
 	if errors.Is(err, ErrMoved) {
 		return errors.Join(err, r.load(ctx))
+	}
+	if errors.Is(err, ErrNotInLog) {
+		return err
 	}
 	var unfit pgx.ErrPreprocessingBatch // a value that does not fit its column: pgx closes the connection, too
 	unsent := errors.As(err, &unfit)

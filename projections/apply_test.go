@@ -81,7 +81,7 @@ func TestAnEventThatCannotBeAppliedStopsTheRunner(t *testing.T) {
 
 			p := d.process(change)
 			stop := background(t, p.runner.Run)
-			err := p.runner.Apply(t.Context(), SourceBus, log)
+			err := p.deliver(t.Context(), log)
 			var stopped *StoppedError
 			if !errors.As(err, &stopped) || stopped.Position != 6 || stopped.Type != log[5].Type || stopped.Err.Error() != c.reason {
 				t.Fatalf("got %v, want a stop at 6 for %q", err, c.reason)
@@ -89,7 +89,7 @@ func TestAnEventThatCannotBeAppliedStopsTheRunner(t *testing.T) {
 			if got := p.progress.Checkpoint(); got != 5 {
 				t.Errorf("the read tables contain %d, want 5: all before the event and nothing after it", got)
 			}
-			if err := p.runner.Apply(t.Context(), SourceBus, log[6:]); !errors.As(err, &stopped) {
+			if err := p.deliver(t.Context(), log[6:]); !errors.As(err, &stopped) {
 				t.Errorf("what follows: %v", err)
 			}
 			if err := p.progress.Live(); !errors.As(err, &stopped) {
@@ -108,7 +108,7 @@ func TestAnEventThatCannotBeAppliedStopsTheRunner(t *testing.T) {
 			// Run again it stops again, or goes on when the event can be applied.
 			p = d.process(change)
 			stop = background(t, p.runner.Run)
-			if err := p.runner.Apply(t.Context(), SourceBus, log[5:]); !errors.As(err, &stopped) || stopped.Position != 6 {
+			if err := p.deliver(t.Context(), log[5:]); !errors.As(err, &stopped) || stopped.Position != 6 {
 				t.Errorf("run again: %v", err)
 			}
 			if err := stop(); err != nil {
@@ -144,7 +144,7 @@ func TestAnEventOfANewerProgramEndsTheRun(t *testing.T) {
 	log[2].Type = "patient.cloned"
 	done := make(chan error)
 	go func() { done <- p.runner.Run(context.Background()) }()
-	err := p.runner.Apply(t.Context(), SourceBus, log)
+	err := p.deliver(t.Context(), log)
 	ran := <-done
 	for _, err := range []error{err, ran} {
 		var unknown *events.UnknownTypeError

@@ -82,6 +82,29 @@ func queueMove(batch *pgx.Batch, config Config, seen []events.Position, to event
 	})
 }
 
+// queueProof queues the proof that the log has these events, each at its
+// position: the bus is only a carrier, and one that outlived a restored database
+// carries events that never happened. It fails like queueMove.
+func queueProof(batch *pgx.Batch, evs []Applied) {
+	positions, ids := make([]events.Position, len(evs)), make([]uuid.UUID, len(evs))
+	for i, e := range evs {
+		positions[i], ids[i] = e.Position, e.ID
+	}
+	batch.Queue(`
+		select 1 / (count(*) = cardinality($1::bigint[]))::integer
+		from unnest($1::bigint[], $2::uuid[]) as carried (position, id)
+		join public.events e on e.position = carried.position and e.id = carried.id`,
+		positions, ids,
+	).QueryRow(func(row pgx.Row) error {
+		var one int
+		err := row.Scan(&one)
+		if sqlState(err) == divisionByZero {
+			return ErrNotInLog
+		}
+		return err
+	})
+}
+
 // markStopped stores what the runner stopped at, for other processes to see,
 // unless another runner has got past it.
 func markStopped(ctx context.Context, conn *pgx.Conn, config Config, stopped *StoppedError) error {

@@ -36,6 +36,13 @@ var (
 	// go on from the checkpoint.
 	ErrMoved = errors.New("another runner has moved the checkpoint")
 
+	// ErrNotInLog: the bus carries events that are not in the log, or stand at
+	// other positions there. Nothing was applied; go on from the log.
+	ErrNotInLog = errors.New("the bus carries events that are not in the log")
+
+	// ErrAhead: the read tables contain more than the log holds.
+	ErrAhead = errors.New("the read tables contain events that are not in the log: they must be rebuilt")
+
 	// ErrOtherLog: the read tables were made from another log.
 	ErrOtherLog = errors.New("the read tables were made from another log: they must be rebuilt")
 )

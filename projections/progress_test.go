@@ -186,7 +186,7 @@ func TestAFollowerKnowsWhetherAnybodyApplies(t *testing.T) {
 
 	log := history(t, patientsOfUser1(3)...)
 	log[2].Data = []byte("{")
-	if err := leader.runner.Apply(t.Context(), SourceBus, log); err == nil {
+	if err := leader.deliver(t.Context(), log); err == nil {
 		t.Fatal("broken data was applied")
 	}
 	live("the leader has stopped", func(err error) bool {

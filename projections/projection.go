@@ -1,6 +1,7 @@
 package projections
 
 import (
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/carelog/carelog/events"
@@ -32,6 +33,7 @@ type Projection interface {
 // projections.
 type Applied struct {
 	Position events.Position
+	ID       uuid.UUID
 	Payload  events.Payload
 }
 

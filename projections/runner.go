@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -69,8 +70,8 @@ func NewRunner(config Config, progress *Progress) *Runner {
 // It does not block.
 func (r *Runner) Announce(head events.Position) { r.watchdog.announce(head) }
 
-// Check fails when the read tables are another log's ([ErrOtherLog]) or not
-// those of this program ([SchemaError]). It begins the checkpoints of
+// Check fails when the read tables are another log's ([ErrOtherLog]), contain more
+// than the log ([ErrAhead]), or are not those of this program ([SchemaError]). It begins the checkpoints of
 // projections that are new.
 func (r *Runner) Check(ctx context.Context) error {
 	conn, err := r.config.connect(ctx, "runner")
@@ -78,7 +79,14 @@ func (r *Runner) Check(ctx context.Context) error {
 		return err
 	}
 	defer disconnect(conn)
-	_, err = loadCheckpoints(ctx, conn, r.config)
+	positions, err := loadCheckpoints(ctx, conn, r.config)
+	if err != nil {
+		return err
+	}
+	head, err := r.config.Log.Head(ctx)
+	if err == nil && slices.Max(positions) > head {
+		err = ErrAhead
+	}
 	return err
 }
 

@@ -31,17 +31,17 @@ func TestDuplicatesAreDroppedAndGapsReported(t *testing.T) {
 	ctx := t.Context()
 
 	var gap *GapError
-	if err := p.runner.Apply(ctx, SourceBus, log[1:3]); !errors.As(err, &gap) || *gap != (GapError{Want: 1, Got: 2}) {
+	if err := p.deliver(ctx, log[1:3]); !errors.As(err, &gap) || *gap != (GapError{Want: 1, Got: 2}) {
 		t.Errorf("a batch that begins too late: %v", err)
 	}
 	p.apply(log[:4])
 	p.apply(log[:4])  // all known
 	p.apply(log[2:6]) // half known
 	p.apply(nil)
-	if err := p.runner.Apply(ctx, SourceBus, log[7:]); !errors.As(err, &gap) || *gap != (GapError{Want: 7, Got: 8}) {
+	if err := p.deliver(ctx, log[7:]); !errors.As(err, &gap) || *gap != (GapError{Want: 7, Got: 8}) {
 		t.Errorf("a batch after a gap: %v", err)
 	}
-	if err := p.runner.Apply(ctx, SourceBus, []events.Recorded{log[6], log[8]}); !errors.As(err, &gap) || *gap != (GapError{Want: 8, Got: 9}) {
+	if err := p.deliver(ctx, []events.Recorded{log[6], log[8]}); !errors.As(err, &gap) || *gap != (GapError{Want: 8, Got: 9}) {
 		t.Errorf("a batch with a gap: %v", err)
 	}
 	if got, err := p.runner.Checkpoint(ctx); got != 6 || err != nil {
@@ -76,7 +76,7 @@ func TestARunnerWhoseCheckpointWasMovedAppliesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	first.apply(log[:5])
-	if err := second.runner.Apply(t.Context(), SourceBus, log); !errors.Is(err, ErrMoved) {
+	if err := second.deliver(t.Context(), log); !errors.Is(err, ErrMoved) {
 		t.Fatalf("got %v, want ErrMoved", err)
 	}
 	if rows := query[int](d, "select count(*) from patients"); rows != 4 {
@@ -111,7 +111,7 @@ func TestRunnersThatRaceNeverApplyAnEventTwice(t *testing.T) {
 				if len(evs) == 0 {
 					return
 				}
-				if err := p.runner.Apply(t.Context(), SourceBus, evs); err != nil && !errors.Is(err, ErrMoved) {
+				if err := p.deliver(t.Context(), evs); err != nil && !errors.Is(err, ErrMoved) {
 					t.Error(err)
 					return
 				}
@@ -195,7 +195,7 @@ func TestALostConnectionLosesNothing(t *testing.T) {
 			d.exec("select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and application_name = 'carelog runner'")
 		}
 		eventually(t, "the batch is applied", func() bool {
-			err := p.runner.Apply(t.Context(), SourceBus, batch)
+			err := p.deliver(t.Context(), batch)
 			if err != nil && !errors.Is(err, events.ErrUnavailable) {
 				t.Fatal(err)
 			}
@@ -317,7 +317,7 @@ func TestStatus(t *testing.T) {
 	if got, want := status.Projections[2], (ProjectionStatus{Name: "patients", SchemaVersion: 1, Position: 5, Lag: 5}); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
-	if err := p.runner.Apply(t.Context(), SourceBus, log[5:]); err == nil {
+	if err := p.deliver(t.Context(), log[5:]); err == nil {
 		t.Fatal("an event of a newer program was applied")
 	}
 	status, err = p.runner.Status(t.Context())
@@ -327,5 +327,34 @@ func TestStatus(t *testing.T) {
 	stopped := status.Projections[0].Stopped
 	if stopped == nil || stopped.Position != 7 || stopped.Type != events.PatientRegisteredType || !strings.Contains(stopped.Error(), "schema version 2") {
 		t.Errorf("stopped: %v", stopped)
+	}
+}
+
+// The bus may have outlived a database that was restored: what it carries then
+// never happened.
+func TestEventsThatAreNotInTheLogAreNotApplied(t *testing.T) {
+	t.Parallel()
+	d := newDatabase(t)
+	p := d.running()
+	log, other := history(t, patientsOfUser1(3)...), history(t, patientsOfUser1(3)...)
+	p.apply(log[:1])
+	if err := p.runner.Apply(t.Context(), SourceBus, other[1:2]); !errors.Is(err, ErrNotInLog) {
+		t.Errorf("an event whose position is beyond the log: %v", err)
+	}
+	other[2] = log[2]
+	p.store(log...)
+	if err := p.runner.Apply(t.Context(), SourceBus, other[1:]); !errors.Is(err, ErrNotInLog) {
+		t.Errorf("another event than the log has, before one that it has: %v", err)
+	}
+	if rows := query[int](d, "select count(*) from patients"); rows != 0 {
+		t.Errorf("%d patients of events that never happened", rows)
+	}
+	if err := p.runner.Apply(t.Context(), SourceBus, log[1:]); err != nil {
+		t.Fatal(err)
+	}
+	d.exec("delete from public.events where position > 1")
+	p.runner.config.Log = &memoryLog{evs: log[:1]}
+	if err := p.runner.Check(t.Context()); !errors.Is(err, ErrAhead) {
+		t.Errorf("tables that contain more than the log: %v", err)
 	}
 }

@@ -181,7 +181,7 @@ func (l *pipeline) openBus() (err error) {
 		return err
 	}
 	l.carrier = bus.NewCarrier(bus.CarrierConfig{
-		Conn: l.conn, LogID: l.store.LogID(), Logger: l.program.logger,
+		Conn: l.conn, LogID: l.store.LogID(), Log: l.store, Own: l.program.nats != nil, Logger: l.program.logger,
 		Stream: bus.StreamConfig{MaxAge: l.config.StreamMaxAge, MaxBytes: l.config.StreamMaxBytes},
 	})
 	l.relay = eventstore.NewRelay(eventstore.RelayConfig{
@@ -234,9 +234,7 @@ func (l *pipeline) follow(ctx context.Context) error {
 	feed, err := bus.NewFeed(bus.FeedConfig{
 		Conn: l.conn, LogID: l.store.LogID(), Log: l.store, Logger: l.program.logger,
 		Position: l.progress.Checkpoint,
-		Deliver: func(ctx context.Context, evs []events.Recorded) error {
-			return l.runner.Apply(ctx, projections.SourceBus, evs)
-		},
+		Deliver:  l.deliver,
 		Fill: func(ctx context.Context, evs []events.Recorded) error {
 			return l.runner.Apply(ctx, projections.SourceLog, evs)
 		},
@@ -252,6 +250,23 @@ func (l *pipeline) follow(ctx context.Context) error {
 		return nil
 	}
 	return err
+}
+
+// deliver applies events from the bus. What the bus carries and the log does not
+// have never happened: the log is read instead.
+func (l *pipeline) deliver(ctx context.Context, evs []events.Recorded) error {
+	err := l.runner.Apply(ctx, projections.SourceBus, evs)
+	if !errors.Is(err, projections.ErrNotInLog) {
+		return err
+	}
+	l.program.logger.Error("the NATS stream carries events that are not in the log, which is read instead: "+
+		"the database was restored to an older state, or is a copy, and has kept its log id",
+		"position", evs[0].Position)
+	inLog, err := l.store.Read(ctx, evs[0].Position-1, len(evs))
+	if err != nil || len(inLog) == 0 {
+		return err
+	}
+	return l.runner.Apply(ctx, projections.SourceLog, inLog)
 }
 
 // awaitCheckpoint waits until it is known where to begin.

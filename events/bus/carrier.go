@@ -18,7 +18,12 @@ import (
 type CarrierConfig struct {
 	Conn   *Conn
 	LogID  uuid.UUID
+	Log    Log // the log itself, which tells whether it has the last event of the NATS stream
 	Stream StreamConfig
+
+	// Own: the NATS stream is this process's alone, so one that is of no use is
+	// made anew without asking. Else that is an error, since others may rely on it.
+	Own bool
 
 	// AckWait bounds the wait for each reply of the NATS server; default 5 seconds.
 	AckWait time.Duration
@@ -36,7 +41,13 @@ type Carrier struct {
 	last      events.Position // on the NATS stream while resumed; 0: none
 	sequence  uint64          // that it ends with, while resumed
 	failed    attempt         // the Publish that failed since
+	failures  int             // of Resume and Publish in a row
 }
+
+// maxFailures is how many failures in a row mean that the NATS stream is broken:
+// its store was removed, or the disk was full when it wrote. It does not mend
+// by itself then.
+const maxFailures = 10
 
 // attempt is a Publish: so many events behind a position were to be stored
 // behind a sequence.
@@ -62,13 +73,45 @@ func NewCarrier(cfg CarrierConfig) *Carrier {
 // Resume reads the end of the NATS stream and answers the position of its last
 // event, behind which [Carrier.Publish] goes on. 0 says that there is none: the
 // NATS stream is new or was purged, or its last message is not one of
-// Carelog's; then Publish may begin at any position. A NATS stream of another
-// log is refused with *[OtherLogError].
+// Carelog's; then Publish may begin at any position.
+//
+// A NATS stream of another log is refused with *[OtherLogError], and one that
+// ends with an event that is not in the log with *[ForeignEventError]. Where the
+// stream is our own it is made anew instead, as when it is broken.
 func (c *Carrier) Resume(ctx context.Context) (events.Position, error) {
 	c.resumed = false
 	if err := c.cfg.Conn.Err(); err != nil {
 		return 0, err
 	}
+	position, err := c.resume(ctx)
+	var otherLog *OtherLogError
+	var foreign *ForeignEventError
+	switch {
+	case errors.As(err, &otherLog), errors.As(err, &foreign), c.failures >= maxFailures:
+		if c.cfg.Own {
+			return c.renew(ctx, err)
+		}
+	case err != nil && !errors.Is(err, events.ErrUnavailable):
+		c.failures++
+	}
+	return position, err
+}
+
+// renew makes the NATS stream anew.
+func (c *Carrier) renew(ctx context.Context, cause error) (events.Position, error) {
+	c.cfg.Logger.Warn("the NATS stream is of no use and is made anew", "stream", c.cfg.Stream.Name, "failures", c.failures, "error", cause)
+	c.failures = 0
+	c.resumed = false
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.AckWait)
+	defer cancel()
+	err := c.cfg.Conn.js.DeleteStream(ctx, c.cfg.Stream.Name)
+	if err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
+		return 0, fmt.Errorf("remove the NATS stream %s: %w", c.cfg.Stream.Name, err)
+	}
+	return c.resume(ctx)
+}
+
+func (c *Carrier) resume(ctx context.Context) (events.Position, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.AckWait)
 	defer cancel()
 	stream, err := ensureStream(ctx, c.cfg.Conn.js, c.cfg.Stream, c.cfg.LogID)
@@ -117,7 +160,27 @@ func (c *Carrier) lastPosition(ctx context.Context, stream jetstream.Stream) (ev
 	if found != c.cfg.LogID.String() {
 		return 0, &OtherLogError{Stream: c.cfg.Stream.Name, Log: c.cfg.LogID, Found: found}
 	}
+	if err := c.compare(ctx, msg, position); err != nil {
+		return 0, err
+	}
 	return c.unbroken(ctx, stream, position)
+}
+
+// compare makes sure that the last event of the NATS stream is in the log, at
+// its position. It is not after the database was restored to an older state:
+// then other events have, or will have, these positions.
+func (c *Carrier) compare(ctx context.Context, msg *jetstream.RawStreamMsg, position events.Position) error {
+	if c.cfg.Log == nil {
+		return nil
+	}
+	inLog, err := c.cfg.Log.Read(ctx, position-1, 1)
+	if err != nil {
+		return fmt.Errorf("look for the last event of the NATS stream %s: %w", c.cfg.Stream.Name, err)
+	}
+	if len(inLog) == 0 || inLog[0].Position != position || inLog[0].ID.String() != msg.Header.Get(HeaderUUID) {
+		return &ForeignEventError{Stream: c.cfg.Stream.Name, Position: position}
+	}
+	return nil
 }
 
 // unbroken answers the last position, up to the given one, before which nothing
@@ -166,9 +229,11 @@ func (c *Carrier) Publish(ctx context.Context, evs []events.Recorded) error {
 	}
 	if err := c.publisher.Publish(SubjectPrefix, msgs...); err != nil {
 		c.resumed = false
+		c.failures++
 		c.failed = attempt{position: evs[0].Position - 1, sequence: c.sequence, events: len(evs)}
 		return err
 	}
+	c.failures = 0
 	c.last = evs[len(evs)-1].Position
 	c.sequence += uint64(len(evs))
 	return nil

@@ -60,6 +60,21 @@ func (e *OtherLogError) Error() string {
 		e.Stream, e.Found, e.Log)
 }
 
+// ForeignEventError is answered when the NATS stream ends with an event that is
+// not in the log, although the log's id is the same: the database was restored
+// to an older state, or is a copy.
+type ForeignEventError struct {
+	Stream   string
+	Position events.Position // of the event on the NATS stream
+}
+
+func (e *ForeignEventError) Error() string {
+	return fmt.Sprintf("the NATS stream %s ends with an event at position %d that is not in the log: "+
+		"if this database is a copy of one in use, give it a new log id and a NATS server or account of its own; "+
+		"if it was restored to an older state, give it a new log id and delete the NATS stream (nats stream rm %[1]s), and it is filled anew",
+		e.Stream, e.Position)
+}
+
 // ensureStream returns the NATS stream with up-to-date information. One that
 // is missing is created, one that is configured otherwise is updated, one of
 // another log is refused with *OtherLogError.
