@@ -180,10 +180,15 @@ func (l *pipeline) openBus() (err error) {
 	if l.conn, err = bus.Connect(config); err != nil {
 		return err
 	}
-	l.carrier = bus.NewCarrier(bus.CarrierConfig{
-		Conn: l.conn, LogID: l.store.LogID(), Log: l.store, Own: l.program.nats != nil, Logger: l.program.logger,
+	carrier := bus.CarrierConfig{
+		Conn: l.conn, LogID: l.store.LogID(), Log: l.store, Logger: l.program.logger,
 		Stream: bus.StreamConfig{MaxAge: l.config.StreamMaxAge, MaxBytes: l.config.StreamMaxBytes},
-	})
+	}
+	if l.program.nats != nil {
+		carrier.Own = true
+		carrier.AckWait = 2 * time.Second // in the process a reply takes a fraction of a millisecond
+	}
+	l.carrier = bus.NewCarrier(carrier)
 	l.relay = eventstore.NewRelay(eventstore.RelayConfig{
 		Store: l.store, Publisher: l.carrier, Begin: l.runner.Checkpoint, Logger: l.program.logger,
 	})

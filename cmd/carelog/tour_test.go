@@ -114,19 +114,7 @@ func checkNoPersonalData(t *testing.T, where, text string) {
 // neither subjects nor headers tell about people.
 func checkStream(t *testing.T, server *running, happened []string) {
 	t.Helper()
-	conn, err := nats.Connect("", nats.InProcessServer(server.program.nats))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	js, err := jetstream.New(conn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	stream, err := js.Stream(t.Context(), "CARELOG")
-	if err != nil {
-		t.Fatal(err)
-	}
+	stream := carelogStream(t, server)
 	if n := stream.CachedInfo().State.Msgs; n != uint64(len(happened)) {
 		t.Errorf("%d messages are on the NATS stream", n)
 	}
@@ -142,4 +130,23 @@ func checkStream(t *testing.T, server *running, happened []string) {
 		}
 		checkNoPersonalData(t, "a message's subject or header", message.Subject+fmt.Sprint(message.Header))
 	}
+}
+
+// carelogStream is the NATS stream of a server with a NATS server of its own.
+func carelogStream(t *testing.T, server *running) jetstream.Stream {
+	t.Helper()
+	conn, err := nats.Connect("", nats.InProcessServer(server.program.nats))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(conn.Close)
+	js, err := jetstream.New(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream, err := js.Stream(t.Context(), "CARELOG")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return stream
 }

@@ -47,7 +47,7 @@ type Carrier struct {
 // maxFailures is how many failures in a row mean that the NATS stream is broken:
 // its store was removed, or the disk was full when it wrote. It does not mend
 // by itself then.
-const maxFailures = 10
+const maxFailures = 3
 
 // attempt is a Publish: so many events behind a position were to be stored
 // behind a sequence.
