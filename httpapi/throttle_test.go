@@ -1,0 +1,397 @@
+package httpapi
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/carelog/carelog/projections"
+)
+
+// handClock is a clock that is set by hand.
+type handClock struct{ time.Time }
+
+func (c *handClock) now() time.Time { return c.Time }
+
+func (c *handClock) pass(d time.Duration) { c.Time = c.Add(d) }
+
+var someKey = throttleKey{network: netip.MustParseAddr("192.0.2.1")}
+
+// attempt is one that counts, or not. It answers the seconds to wait when it was
+// refused.
+func attempt(t *testing.T, h *throttle, key throttleKey, counts bool) (retryAfter int) {
+	t.Helper()
+	end, err := h.begin(t.Context(), key)
+	if refused, ok := errors.AsType[*apiError](err); ok && refused.status == 429 {
+		seconds, err := strconv.Atoi(refused.header["Retry-After"])
+		if err != nil || seconds < 1 {
+			t.Errorf("Retry-After: %v", refused.header)
+		}
+		return seconds
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	end(counts)
+	return 0
+}
+
+func TestThrottleSlides(t *testing.T) {
+	clock := &handClock{testTime}
+	h := newThrottle(3, clock.now)
+	for _, step := range []struct {
+		after      time.Duration
+		retryAfter int
+	}{
+		{0, 0},
+		{10 * time.Second, 0},
+		{10 * time.Second, 0},
+		{0, 40},
+		{39 * time.Second, 1},
+		{time.Second - time.Nanosecond, 1},
+		{time.Nanosecond, 0}, // the first is a minute old
+		{0, 10},              // until the second is
+		{10 * time.Second, 0},
+		{time.Millisecond, 10}, // 9.999 s, rounded up
+		{time.Hour, 0},
+		{0, 0},
+		{0, 0},
+		{0, 60},
+	} {
+		clock.pass(step.after)
+		if got := attempt(t, h, someKey, true); got != step.retryAfter {
+			t.Fatalf("at %v: retry after %d s, want %d", clock.Sub(testTime), got, step.retryAfter)
+		}
+	}
+}
+
+func TestThrottledAnswer(t *testing.T) {
+	for wait, want := range map[time.Duration]string{
+		time.Nanosecond: "1 second.", time.Second: "1 second.", time.Second + 1: "2 seconds.", time.Minute: "60 seconds.",
+	} {
+		got := newThrottled(wait)
+		if string(got.body) != `{"detail":"Request was throttled. Expected available in `+want+`"}` || got.header["Retry-After"]+" " != want[:strings.Index(want, " ")+1] {
+			t.Errorf("%v: %s %v", wait, got.body, got.header)
+		}
+	}
+}
+
+func TestThrottleGivesBack(t *testing.T) {
+	clock := &handClock{testTime}
+	h := newThrottle(2, clock.now)
+	for range 10 {
+		if attempt(t, h, someKey, false) != 0 {
+			t.Fatal("what does not count is refused")
+		}
+	}
+	attempt(t, h, someKey, true)
+	for range 10 {
+		if attempt(t, h, someKey, false) != 0 {
+			t.Fatal("what does not count is refused")
+		}
+	}
+	attempt(t, h, someKey, true)
+	if attempt(t, h, someKey, false) != 60 { // and does not take away what counts
+		t.Error("the third is begun")
+	}
+	other := throttleKey{network: someKey.network, account: [32]byte{1}}
+	if attempt(t, h, other, true) != 0 {
+		t.Error("another key is refused")
+	}
+}
+
+func TestThrottleOff(t *testing.T) {
+	h := newThrottle(0, time.Now)
+	for range 1000 {
+		if attempt(t, h, someKey, true) != 0 {
+			t.Fatal("refused")
+		}
+	}
+	if len(h.younger) > 0 {
+		t.Error("something is remembered")
+	}
+}
+
+// Of many at once, as many as may be begin. The others wait until it is decided
+// whether those count, each of which may let one more begin.
+func TestThrottleWaitsForDecisions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newThrottle(2, time.Now)
+		var ends []func(bool)
+		for range 2 {
+			end, err := h.begin(t.Context(), someKey)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ends = append(ends, end)
+		}
+		begun, refused := make(chan func(bool), 5), make(chan error, 5)
+		for range 5 {
+			go func() {
+				if end, err := h.begin(t.Context(), someKey); err != nil {
+					refused <- err
+				} else {
+					begun <- end
+				}
+			}()
+		}
+		expectAt := func(what string, begin, refuse int) {
+			t.Helper()
+			synctest.Wait()
+			if len(begun) != begin || len(refused) != refuse {
+				t.Fatalf("%s: %d have begun and %d were refused, want %d and %d", what, len(begun), len(refused), begin, refuse)
+			}
+		}
+		expectAt("before any decision", 0, 0)
+		ends[0](false)
+		expectAt("one does not count", 1, 0)
+		ends[1](true)
+		expectAt("one counts", 1, 0)
+		(<-begun)(false)
+		expectAt("another does not count", 1, 0)
+		(<-begun)(true)
+		expectAt("all are decided", 0, 3)
+	})
+}
+
+func TestThrottleWaitsNoLongerThanItsCaller(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newThrottle(1, time.Now)
+		end, err := h.begin(t.Context(), someKey)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		if _, err := h.begin(ctx, someKey); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v", err)
+		}
+		end(false)
+		if attempt(t, h, someKey, true) != 0 {
+			t.Error("one that gave up has left something behind")
+		}
+	})
+}
+
+// However many try at once, no more count than may.
+func TestThrottleUnderRaces(t *testing.T) {
+	const limit = 10
+	h := newThrottle(limit, time.Now)
+	var counted, refused atomic.Int64
+	var all sync.WaitGroup
+	for i := range 200 {
+		all.Go(func() {
+			end, err := h.begin(t.Context(), someKey)
+			if err != nil {
+				refused.Add(1)
+				return
+			}
+			counts := i%2 == 0
+			if counts {
+				counted.Add(1)
+			}
+			end(counts)
+		})
+	}
+	all.Wait()
+	if counted.Load() != limit || len(h.younger[someKey].times) != limit || refused.Load() < 100-limit {
+		t.Errorf("%d count, %d were refused", counted.Load(), refused.Load())
+	}
+}
+
+func numberedKey(i int) throttleKey {
+	key := throttleKey{network: netip.AddrFrom4([4]byte(binary.BigEndian.AppendUint32(nil, uint32(i))))}
+	key.account[0] = 1 // never someKey
+	return key
+}
+
+// A key that is heard of is remembered, whatever the number of others; one that
+// is not, until there are too many.
+func TestThrottleBoundsItsMemory(t *testing.T) {
+	clock := &handClock{testTime}
+	h := newThrottle(1, clock.now)
+	attempt(t, h, someKey, true)
+	forgotten := numberedKey(1 << 30)
+	attempt(t, h, forgotten, true)
+	for i := range 4 * throttleKeys {
+		attempt(t, h, numberedKey(i), true)
+		if i%1000 == 0 && attempt(t, h, someKey, true) == 0 {
+			t.Fatalf("forgotten after %d others", i)
+		}
+		if i == throttleKeys/2 && attempt(t, h, forgotten, true) == 0 {
+			t.Error("forgotten long before there are too many")
+		}
+	}
+	if n := len(h.younger) + len(h.older); n > 2*throttleKeys {
+		t.Errorf("%d keys are remembered", n)
+	}
+	if attempt(t, h, forgotten, true) != 0 {
+		t.Error("nothing is forgotten")
+	}
+	clock.pass(throttleWindow)
+	attempt(t, h, someKey, true)
+	clock.pass(throttleWindow)
+	attempt(t, h, someKey, true)
+	if n := len(h.younger) + len(h.older); n > 2 {
+		t.Errorf("%d keys are remembered that count for nothing", n)
+	}
+}
+
+// What is remembered lasts for a window, wherever in one it falls.
+func TestThrottleForgetsNothingTooEarly(t *testing.T) {
+	for offset := range 12 {
+		clock := &handClock{testTime}
+		h := newThrottle(1, clock.now)
+		clock.pass(time.Duration(offset) * 10 * time.Second)
+		attempt(t, h, someKey, true)
+		for i := range 59 {
+			clock.pass(time.Second)
+			attempt(t, h, numberedKey(i), true)
+		}
+		if got := attempt(t, h, someKey, true); got != 1 {
+			t.Errorf("after %d s, a minute later: retry after %d", 10*offset, got)
+		}
+	}
+}
+
+// throttled makes a world with throttles, a clock for them, and the proxy
+// 192.0.2.1, which is where requests of tests come from.
+func throttled(t *testing.T, limits Throttle) (*world, *handClock) {
+	clock := &handClock{testTime}
+	w := newWorld(t, func(c *Config) {
+		c.Throttle, c.Now = limits, clock.now
+		c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("192.0.2.1/32")}
+	})
+	w.commands.emails["jo@example.com"], w.commands.emails["gone@example.com"] = 1, 3
+	w.accounts.passwords[1], w.accounts.passwords[3] = "right", "right"
+	w.queries.users[3] = projections.ErrInactiveUser
+	return w, clock
+}
+
+func (w *world) login(username, password, from string) (status int, body, retryAfter string) {
+	w.t.Helper()
+	answer := w.do("POST", "/api/auth/login/", fmt.Sprintf(`{"username":%q,"password":%q}`, username, password), nobody, "X-Forwarded-For: "+from)
+	return answer.Code, answer.Body.String(), answer.Header().Get("Retry-After")
+}
+
+func TestLoginOfOneAccountIsThrottled(t *testing.T) {
+	const throttledFor = `{"detail":"Request was throttled. Expected available in %s seconds."}`
+	for _, username := range []string{"jo@example.com", "gone@example.com", "nobody@example.com", strings.Repeat("x", 1000)} {
+		w, clock := throttled(t, Throttle{LoginAccount: 3})
+		for range 3 {
+			if status, body, _ := w.login(username, "wrong", "198.51.100.1"); status != 401 {
+				t.Fatalf("%s: %d %s", username, status, body)
+			}
+		}
+		clock.pass(15 * time.Second)
+		hashed := len(w.accounts.verified)
+		for _, password := range []string{"wrong", "right"} {
+			status, body, retryAfter := w.login(" "+username+" ", password, "198.51.100.1")
+			if status != 429 || body != fmt.Sprintf(throttledFor, "45") || retryAfter != "45" {
+				t.Errorf("%s: %d %s, retry after %q", username, status, body, retryAfter)
+			}
+		}
+		if len(w.accounts.verified) != hashed {
+			t.Errorf("%s: a password was hashed", username)
+		}
+		want := map[bool]int{true: 200, false: 401}[username == "jo@example.com"]
+		if status, _, _ := w.login(username, "right", "198.51.100.2"); status != want {
+			t.Errorf("%s, from another address: %d", username, status)
+		}
+		if status, _, _ := w.login("other@example.com", "wrong", "198.51.100.1"); status != 401 {
+			t.Errorf("%s: another account: %d", username, status)
+		}
+		if answer := w.do("POST", "/api/auth/login/", `{"username":" "}`, nobody); answer.Code != 400 {
+			t.Errorf("fields come first: %d", answer.Code)
+		}
+		clock.pass(45 * time.Second)
+		if status, _, _ := w.login(username, "right", "198.51.100.1"); status != want {
+			t.Errorf("%s, a minute later: %d", username, status)
+		}
+	}
+}
+
+func TestLoginFromOneAddressIsThrottled(t *testing.T) {
+	w, _ := throttled(t, Throttle{LoginAddress: 20})
+	for i := range 20 {
+		w.login(fmt.Sprintf("%d@example.com", i), "wrong", fmt.Sprintf("2001:db8:1:2::%x", i))
+		if status, body, _ := w.login("jo@example.com", "right", "2001:db8:1:2::ffff"); i < 19 && status != 200 {
+			t.Errorf("%d %s", status, body)
+		}
+	}
+	if status, _, _ := w.login("jo@example.com", "right", "2001:db8:1:2::aaaa"); status != 429 {
+		t.Errorf("an address of the same network: %d", status)
+	}
+	if status, _, _ := w.login("jo@example.com", "right", "2001:db8:1:3::"); status != 200 {
+		t.Errorf("another network: %d", status)
+	}
+}
+
+// What could not be tried is no failed login.
+func TestTroubleIsNoFailedLogin(t *testing.T) {
+	w, _ := throttled(t, Throttle{LoginAccount: 1, LoginAddress: 1})
+	for _, trouble := range []error{ErrBusy, context.DeadlineExceeded, errors.New("broken")} {
+		w.accounts.err = trouble
+		if status, _, _ := w.login("jo@example.com", "wrong", "198.51.100.1"); status < 500 {
+			t.Errorf("%v: %d", trouble, status)
+		}
+	}
+	w.accounts.err, w.queries.panic = nil, "at the disco"
+	if status, _, _ := w.login("jo@example.com", "right", "198.51.100.1"); status != 500 {
+		t.Errorf("a panic: %d", status)
+	}
+	w.queries.panic = nil
+	if status, body, _ := w.login("jo@example.com", "right", "198.51.100.1"); status != 200 {
+		t.Errorf("%d %s", status, body)
+	}
+}
+
+func TestRegistrationIsThrottled(t *testing.T) {
+	w, clock := throttled(t, Throttle{Register: 3})
+	w.queries.taken = "taken@example.com"
+	register := func(body string, status int, want string) {
+		t.Helper()
+		expect(t, w.do("POST", "/api/auth/register/", body, nobody), status, want)
+	}
+	const taken = `{"name":"Jo","email":"taken@example.com","password":"correct horse"}`
+	for range 5 { // is told without a look at who is registered
+		register(`{"name":"Jo","email":"x","password":"correct horse"}`, 400, `{"email":["Enter a valid email address."]}`)
+	}
+	register(goodAccount, 201, `{"message":"User registered successfully"}`)
+	register(taken, 400, `{"email":["user with this email already exists."]}`)
+	register(`{"email":"taken@example.com","password":"correct horse"}`, 400, `{"name":["This field is required."],"email":["user with this email already exists."]}`)
+	clock.pass(20 * time.Second)
+	w.commands.got = nil
+	const answer = `{"detail":"Request was throttled. Expected available in 40 seconds."}`
+	register(goodAccount, 429, answer)
+	register(taken, 429, answer) // it cannot be found out any more
+	register(`{"email":"taken@example.com","password":"correct horse"}`, 400, `{"name":["This field is required."]}`)
+	if w.commands.got != nil {
+		t.Errorf("command %+v", w.commands.got)
+	}
+	expect(t, w.do("POST", "/api/auth/register/", goodAccount, nobody, "X-Forwarded-For: 198.51.100.2"), 201, `{"message":"User registered successfully"}`)
+	clock.pass(40 * time.Second)
+	register(goodAccount, 201, `{"message":"User registered successfully"}`)
+}
+
+// BenchmarkThrottle meets a new key each time.
+func BenchmarkThrottle(b *testing.B) {
+	h := newThrottle(10, time.Now)
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		end, err := h.begin(b.Context(), numberedKey(i))
+		if err != nil {
+			b.Fatal(err)
+		}
+		end(true)
+	}
+}
