@@ -62,9 +62,9 @@ type throttle struct {
 
 // history is what is remembered of a key.
 type history struct {
-	times     []time.Time   // of what counts, and of what is undecided; oldest first
-	undecided int           // how many attempts have not ended
-	decision  chan struct{} // closed when one ends; nil when nobody waits for that
+	times     []time.Time     // of what counts, and of what is undecided; oldest first
+	undecided int             // how many attempts have not ended
+	waiting   []chan struct{} // of those that wait for decisions, first come first; closed to wake one
 }
 
 func newThrottle(limit int, now func() time.Time) *throttle {
@@ -79,37 +79,43 @@ func (t *throttle) begin(ctx context.Context, key throttleKey) (end func(counts 
 		return func(bool) {}, nil
 	}
 	for {
-		end, decision, err := t.tryBegin(key)
-		if decision == nil {
+		t.mu.Lock()
+		h, end, err := t.tryBegin(key)
+		if end != nil || err != nil {
+			t.mu.Unlock()
 			return end, err
 		}
+		turn := h.wait()
+		t.mu.Unlock()
 		select {
-		case <-decision:
+		case <-turn:
 		case <-ctx.Done():
+			t.mu.Lock()
+			defer t.mu.Unlock()
+			h.stopWaiting(turn)
 			return nil, fmt.Errorf("wait for other attempts: %w", ctx.Err())
 		}
 	}
 }
 
-// tryBegin begins an attempt or refuses it, or answers what to wait for.
-func (t *throttle) tryBegin(key throttleKey) (end func(counts bool), decision <-chan struct{}, err error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
+// tryBegin begins an attempt, refuses it, or does neither when that depends on
+// what is undecided. t.mu is held.
+func (t *throttle) tryBegin(key throttleKey) (h *history, end func(counts bool), err error) {
 	now := t.now()
-	h := t.history(key, now)
-	h.times = slices.DeleteFunc(h.times, func(at time.Time) bool { return now.Sub(at) >= throttleWindow })
+	h = t.history(key, now)
+	for len(h.times) > 0 && now.Sub(h.times[0]) >= throttleWindow {
+		h.times = h.times[1:]
+	}
 	switch {
 	case len(h.times) < t.limit:
 		h.times = append(h.times, now)
 		h.undecided++
-		return func(counts bool) { t.end(h, now, counts) }, nil, nil
+		return h, func(counts bool) { t.end(h, now, counts) }, nil
 	case h.undecided > 0:
-		if h.decision == nil {
-			h.decision = make(chan struct{})
-		}
-		return nil, h.decision, nil
+		return h, nil, nil
 	default:
-		return nil, nil, newThrottled(throttleWindow - now.Sub(h.times[0]))
+		h.wakeOne() // to be refused as well
+		return h, nil, newThrottled(throttleWindow - now.Sub(h.times[0]))
 	}
 }
 
@@ -121,9 +127,33 @@ func (t *throttle) end(h *history, began time.Time, counts bool) {
 	if i := slices.IndexFunc(h.times, began.Equal); i >= 0 && !counts {
 		h.times = slices.Delete(h.times, i, i+1)
 	}
-	if h.decision != nil {
-		close(h.decision)
-		h.decision = nil
+	if !counts || h.undecided == 0 {
+		h.wakeOne()
+	}
+}
+
+// Who waits is woken one by one: by an attempt that was given back, to begin in
+// its place; and by a refusal, to be refused, since nothing is undecided then.
+
+func (h *history) wait() (turn chan struct{}) {
+	turn = make(chan struct{})
+	h.waiting = append(h.waiting, turn)
+	return turn
+}
+
+func (h *history) wakeOne() {
+	if len(h.waiting) > 0 {
+		close(h.waiting[0])
+		h.waiting = h.waiting[1:]
+	}
+}
+
+// stopWaiting leaves a turn that may just have come to the next.
+func (h *history) stopWaiting(turn chan struct{}) {
+	if i := slices.Index(h.waiting, turn); i >= 0 {
+		h.waiting = slices.Delete(h.waiting, i, i+1)
+	} else {
+		h.wakeOne()
 	}
 }
 

@@ -182,6 +182,35 @@ func TestThrottleWaitsNoLongerThanItsCaller(t *testing.T) {
 	})
 }
 
+// A turn that comes to one who gives up at the same moment goes to the next.
+// Which of the two is first is chance, so it is tried many times.
+func TestThrottleLosesNoTurn(t *testing.T) {
+	for range 50 {
+		synctest.Test(t, func(t *testing.T) {
+			h := newThrottle(1, time.Now)
+			end, err := h.begin(t.Context(), someKey)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			var all sync.WaitGroup
+			for _, ctx := range []context.Context{ctx, t.Context()} {
+				all.Go(func() {
+					if end, err := h.begin(ctx, someKey); err == nil {
+						end(false)
+					} else if ctx == t.Context() {
+						t.Error(err)
+					}
+				})
+				synctest.Wait() // so they stand in line in this order
+			}
+			cancel()
+			end(false)
+			all.Wait() // for ever, if the turn was lost; synctest notices
+		})
+	}
+}
+
 // However many try at once, no more count than may.
 func TestThrottleUnderRaces(t *testing.T) {
 	const limit = 10
