@@ -15,13 +15,15 @@
 //	position.go          what reads and writes wait for
 //	patient.go, ...      the handler, one file per noun
 //	body.go, form.go     413, 415, 400: what the body says
+//	throttle.go          429: login and registration, by account and client_address.go
 //	errors.go            the one table from error to status, when there was one
 //	write.go             JSON, to the byte
 //
 // The checks of a route come in the order of the reference application:
 // Accept 406, authentication 401, method 405, existence 404, media type 415,
-// JSON 400, fields 400. So a request without credentials is told nothing else,
-// and a record that is not there hides what is wrong with the body.
+// JSON 400, fields 400, and before a password is hashed 429. So a request without
+// credentials is told nothing else, and a record that is not there hides what is
+// wrong with the body.
 //
 // # Reads
 //

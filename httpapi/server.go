@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"github.com/carelog/carelog/commands"
@@ -28,12 +29,14 @@ type Config struct {
 	AccessLifetime  time.Duration // of an access token; default 5 minutes
 	RefreshLifetime time.Duration // of a refresh token; default 1 day
 
-	AllowedOrigins []string      // that browsers may call from, like "https://app.example.com", exactly; default none
-	HSTS           bool          // send Strict-Transport-Security on plain connections too: TLS ends in front of this process; default false
-	RequestTimeout time.Duration // for everything after the headers; longer than Progress waits; default 10 seconds
+	AllowedOrigins []string       // that browsers may call from, like "https://app.example.com", exactly; default none
+	HSTS           bool           // send Strict-Transport-Security on plain connections too: TLS ends in front of this process; default false
+	Throttle       Throttle       // of login and registration; default no limits
+	TrustedProxies []netip.Prefix // whose X-Forwarded-For tells the client's address; IPv4 not mapped into IPv6; default none
+	RequestTimeout time.Duration  // for everything after the headers; longer than Progress waits; default 10 seconds
 
 	Version string           // shown on the welcome page; default "unknown"
-	Now     func() time.Time // tokens are issued and checked by it; default time.Now
+	Now     func() time.Time // tokens are issued and checked by it, and throttles count; default time.Now
 }
 
 // MinTokenKey is how many bytes a key for HS256 has at least (RFC 7518, 3.2).
@@ -121,15 +124,16 @@ var (
 
 // api is what handlers are methods of.
 type api struct {
-	commands Commands
-	queries  Queries
-	progress Progress
-	log      Log
-	accounts Accounts
-	tokens   *tokens
-	ready    func(context.Context) Readiness
-	logger   *slog.Logger
-	version  string
+	commands  Commands
+	queries   Queries
+	progress  Progress
+	log       Log
+	accounts  Accounts
+	tokens    *tokens
+	throttles *throttles
+	ready     func(context.Context) Readiness
+	logger    *slog.Logger
+	version   string
 }
 
 // New returns the handler of the whole API.
@@ -152,6 +156,7 @@ func New(config Config) (http.Handler, error) {
 		tokens: newTokens(config.TokenKey, config.Now,
 			cmp.Or(config.AccessLifetime, 5*time.Minute),
 			cmp.Or(config.RefreshLifetime, 24*time.Hour)),
+		throttles: newThrottles(config.Throttle, config.TrustedProxies, config.Now),
 	}
 
 	handler := a.router(len(config.AllowedOrigins) > 0)

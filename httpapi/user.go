@@ -20,6 +20,8 @@ var (
 
 // registerUser answers POST /api/auth/register/. All that is wrong is told at
 // once, and what can be told cheaply is told before the password is hashed.
+// Whether an e-mail address is registered is asked for those alone who may try to
+// register, or it could be found out of any number of addresses.
 func (a *api) registerUser(w http.ResponseWriter, r *http.Request) error {
 	ctx := r.Context()
 	account, err := a.readAccount(r)
@@ -62,7 +64,11 @@ func (a *api) readAccount(r *http.Request) (newAccount, error) {
 			return newAccount{}, err
 		}
 	}
+	var throttled error
 	if email != nil {
+		throttled = a.throttles.countRegistration(r)
+	}
+	if email != nil && throttled == nil {
 		taken, err := a.queries.UserEmailTaken(r.Context(), *email)
 		if err != nil {
 			return newAccount{}, err
@@ -71,7 +77,10 @@ func (a *api) readAccount(r *http.Request) (newAccount, error) {
 			f.fail("email", userEmailTaken)
 		}
 	}
-	return newAccount{textOf(name), textOf(email), textOf(password)}, f.err()
+	if err := f.err(); err != nil {
+		return newAccount{}, err
+	}
+	return newAccount{textOf(name), textOf(email), textOf(password)}, throttled
 }
 
 func textOf(field *string) string {
@@ -95,19 +104,9 @@ func (a *api) login(w http.ResponseWriter, r *http.Request) error {
 	if err := f.err(); err != nil {
 		return err
 	}
-	user, _, err := a.commands.UserByEmail(ctx, *username)
-	if err != nil && !errors.Is(err, commands.ErrNotFound) {
-		return err
-	}
-	right, err := a.accounts.VerifyPassword(ctx, user, *password)
+	user, err := a.checkCredentials(r, *username, *password)
 	if err != nil {
 		return err
-	}
-	if !right {
-		return noActiveAccount
-	}
-	if err := a.checkUser(ctx, user); err != nil {
-		return sayNoAccount(err, noActiveAccount)
 	}
 	requestOf(ctx).user = user
 	refresh, access, err := a.signPair(user, a.tokens.claim(refreshType, user))
@@ -118,6 +117,32 @@ func (a *api) login(w http.ResponseWriter, r *http.Request) error {
 		return appendTexts(dst, "refresh", refresh, "access", access)
 	})
 	return nil
+}
+
+// checkCredentials answers the user who logs in, or noActiveAccount; only that
+// counts as a failed login, for nothing else tells that the password was wrong.
+func (a *api) checkCredentials(r *http.Request, username, password string) (user int64, err error) {
+	ctx := r.Context()
+	end, err := a.throttles.beginLogin(r, username)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { end(errors.Is(err, noActiveAccount)) }()
+	user, _, err = a.commands.UserByEmail(ctx, username)
+	if err != nil && !errors.Is(err, commands.ErrNotFound) {
+		return 0, err
+	}
+	right, err := a.accounts.VerifyPassword(ctx, user, password)
+	if err != nil {
+		return 0, err
+	}
+	if !right {
+		return 0, noActiveAccount
+	}
+	if err := a.checkUser(ctx, user); err != nil {
+		return 0, sayNoAccount(err, noActiveAccount)
+	}
+	return user, nil
 }
 
 // refresh answers POST /api/auth/refresh/ with a new pair of tokens, and ends

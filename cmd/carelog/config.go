@@ -4,12 +4,19 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net/netip"
 	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/carelog/carelog/httpapi"
 )
+
+// maxThrottle is the largest limit of a throttle, which remembers that many
+// attempts for every address.
+const maxThrottle = 10_000
 
 // Config is everything that can be set about the server.
 type Config struct {
@@ -20,6 +27,9 @@ type Config struct {
 	AccessTokenLifetime  time.Duration // 5m
 	RefreshTokenLifetime time.Duration // 24h
 	HashConcurrency      int           // the number of CPUs; each hash takes 19 MiB
+
+	Throttle       httpapi.Throttle // 10, 300 and 600 a minute; 0 is off
+	TrustedProxies []netip.Prefix   // none: X-Forwarded-For is not looked at
 
 	DatabaseURL   string // none: a private PostgreSQL in DataDir
 	DatabaseConns int    // 16; the appender and the runner have their own beside them
@@ -66,6 +76,18 @@ var settings = []setting{
 	{name: "CARELOG_HASH_CONCURRENCY", flag: "hash-concurrency", initial: strconv.Itoa(runtime.GOMAXPROCS(0)),
 		usage: "`number` of passwords hashed at the same time; each takes a CPU and 19 MiB",
 		set:   func(c *Config, s string) error { return setInt(&c.HashConcurrency, s, 1, 1024) }},
+	{name: "CARELOG_THROTTLE_LOGIN_ACCOUNT", flag: "throttle-login-account", initial: "10",
+		usage: "`number` of failed logins a minute of one account from one address; 0 is off",
+		set:   func(c *Config, s string) error { return setInt(&c.Throttle.LoginAccount, s, 0, maxThrottle) }},
+	{name: "CARELOG_THROTTLE_LOGIN_ADDRESS", flag: "throttle-login-address", initial: "300",
+		usage: "`number` of failed logins a minute from one address; 0 is off",
+		set:   func(c *Config, s string) error { return setInt(&c.Throttle.LoginAddress, s, 0, maxThrottle) }},
+	{name: "CARELOG_THROTTLE_REGISTER", flag: "throttle-register", initial: "600",
+		usage: "`number` of attempts a minute to register from one address; 0 is off",
+		set:   func(c *Config, s string) error { return setInt(&c.Throttle.Register, s, 0, maxThrottle) }},
+	{name: "CARELOG_TRUSTED_PROXIES", flag: "trusted-proxies",
+		usage: "`addresses` of proxies whose X-Forwarded-For tells where a request comes from, as 10.0.0.5 or 10.0.0.0/8, comma separated (default none)",
+		set:   func(c *Config, s string) (err error) { c.TrustedProxies, err = parseProxies(s); return err }},
 	{name: "DATABASE_URL",
 		usage: "PostgreSQL to use, as postgres://user:password@host:5432/name, instead of a private one; DB_NAME, DB_USER, DB_PASSWORD, DB_HOST and DB_PORT are understood too",
 		set:   func(c *Config, s string) error { c.DatabaseURL = s; return checkDatabaseURL(s) }},

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"net/url"
 	"path/filepath"
 	"slices"
@@ -114,6 +115,29 @@ func parseOrigins(s string) (origins []string, err error) {
 		origins = append(origins, origin)
 	}
 	return origins, nil
+}
+
+// parseProxies reads addresses and networks. IPv4 is compared as such, so it may
+// not be written as IPv6.
+func parseProxies(s string) (proxies []netip.Prefix, err error) {
+	for text := range strings.SplitSeq(s, ",") {
+		text = strings.TrimSpace(text)
+		if text == "" {
+			continue
+		}
+		proxy, err := netip.ParsePrefix(text)
+		if address, addrErr := netip.ParseAddr(text); addrErr == nil && address.Zone() == "" {
+			proxy, err = address.Prefix(address.BitLen())
+		}
+		switch {
+		case err != nil || proxy.Addr().Is4In6():
+			return nil, fmt.Errorf("%q is neither an address nor a network: name each as 10.0.0.5, 10.0.0.0/8, 2001:db8::5 or 2001:db8::/32", text)
+		case proxy.Bits() == 0:
+			return nil, fmt.Errorf("%q trusts everybody, and anybody could claim any address: name each proxy, as 10.0.0.5, or their network, as 10.0.0.0/8", text)
+		}
+		proxies = append(proxies, proxy.Masked())
+	}
+	return proxies, nil
 }
 
 func setDir(target *string, s string) (err error) {

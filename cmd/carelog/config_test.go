@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -13,6 +14,8 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+
+	"github.com/carelog/carelog/httpapi"
 )
 
 const goodSecret = "Zm9vYmFyYmF6cXV4MTIzNDU2Nzg5MGFiY2RlZmdoaWpr"
@@ -34,6 +37,7 @@ func TestConfigDefaults(t *testing.T) {
 	want := Config{
 		Addr: "127.0.0.1:8000", DataDir: "/home/ann/.local/share/carelog",
 		AccessTokenLifetime: 5 * time.Minute, RefreshTokenLifetime: 24 * time.Hour, HashConcurrency: runtime.GOMAXPROCS(0),
+		Throttle:      httpapi.Throttle{LoginAccount: 10, LoginAddress: 300, Register: 600},
 		DatabaseConns: 16, StreamMaxAge: 72 * time.Hour, StreamMaxBytes: 256 << 20,
 		ProjectionWait: 5 * time.Second, ShutdownTimeout: 15 * time.Second,
 		LogLevel: slog.LevelInfo, LogFormat: "text",
@@ -55,6 +59,8 @@ func TestConfigEverySetting(t *testing.T) {
 		"CARELOG_STREAM_MAX_AGE": "1h", "CARELOG_STREAM_MAX_BYTES": "2GiB", "CARELOG_PROJECTION_WAIT": "1s",
 		"CARELOG_SHUTDOWN_TIMEOUT": "3s", "CARELOG_CORS_ORIGINS": "https://a.example, http://b.example:8080",
 		"CARELOG_LOG_LEVEL": "debug", "CARELOG_LOG_FORMAT": "json",
+		"CARELOG_THROTTLE_LOGIN_ACCOUNT": "0", "CARELOG_THROTTLE_LOGIN_ADDRESS": "7", "CARELOG_THROTTLE_REGISTER": "10000",
+		"CARELOG_TRUSTED_PROXIES": "10.1.2.3/8, 192.0.2.7,2001:db8::1/32, ::1,",
 	}
 	initial, _, err := loadConfig(variables(), nil)
 	if err != nil {
@@ -78,6 +84,12 @@ func TestConfigEverySetting(t *testing.T) {
 	}
 	if want := []string{"https://a.example", "http://b.example:8080"}; !slices.Equal(c.CORSOrigins, want) || c.StreamMaxBytes != 2<<30 {
 		t.Errorf("origins %q, bytes %d", c.CORSOrigins, c.StreamMaxBytes)
+	}
+	if want := (httpapi.Throttle{LoginAccount: 0, LoginAddress: 7, Register: 10000}); c.Throttle != want {
+		t.Errorf("throttles %+v", c.Throttle)
+	}
+	if got, want := fmt.Sprint(c.TrustedProxies), "[10.0.0.0/8 192.0.2.7/32 2001:db8::/32 ::1/128]"; got != want {
+		t.Errorf("proxies %s", got)
 	}
 }
 
@@ -134,7 +146,9 @@ func TestConfigReportsEveryMistake(t *testing.T) {
 			"CARELOG_ADDR": "8000", "CARELOG_JWT_SECRET": "twelve bytes", "CARELOG_ACCESS_TOKEN_LIFETIME": "5",
 			"CARELOG_STREAM_MAX_AGE": "1s", "CARELOG_DB_MAX_CONNS": "many", "CARELOG_STREAM_MAX_BYTES": "1KiB",
 			"CARELOG_CORS_ORIGINS": "*", "CARELOG_LOG_LEVEL": "loud", "CARELOG_LOG_FORMAT": "xml",
-			"CARELOG_DATA_DIR": "~/data", "DATABASE_URL": "mysql://x", "NATS_URL": "http://h",
+			"CARELOG_THROTTLE_LOGIN_ACCOUNT": "-1", "CARELOG_THROTTLE_LOGIN_ADDRESS": "10001", "CARELOG_THROTTLE_REGISTER": "off",
+			"CARELOG_TRUSTED_PROXIES": "10.0.0.1, proxy.example.org",
+			"CARELOG_DATA_DIR":        "~/data", "DATABASE_URL": "mysql://x", "NATS_URL": "http://h",
 		},
 		dotenv: map[string]string{"CARELOG_PROJECTION_WAIT": "soon"},
 	}, errors.New(".env, line 3: not of the form NAME=value"))
@@ -153,6 +167,8 @@ func TestConfigReportsEveryMistake(t *testing.T) {
 		"CARELOG_STREAM_MAX_BYTES: \"1KiB\" is too small",
 		"CARELOG_CORS_ORIGINS: \"*\"",
 		"CARELOG_LOG_LEVEL:", "CARELOG_LOG_FORMAT:",
+		"CARELOG_THROTTLE_LOGIN_ACCOUNT: \"-1\"", "CARELOG_THROTTLE_LOGIN_ADDRESS: \"10001\"", "CARELOG_THROTTLE_REGISTER: \"off\"",
+		"CARELOG_TRUSTED_PROXIES: \"proxy.example.org\"",
 		"CARELOG_DATA_DIR: \"~/data\"",
 		"DATABASE_URL: not a PostgreSQL URL",
 		"NATS_URL: not a NATS URL",
@@ -190,6 +206,20 @@ func TestConfigRefusesSecrets(t *testing.T) {
 		_, _, err := loadConfig(test.env, nil)
 		if err == nil || !strings.Contains(err.Error(), "\n  "+test.want) {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestConfigRefusesProxies(t *testing.T) {
+	for text, want := range map[string]string{
+		"proxy": "neither an address", "10.0.0.0/33": "neither an address", "10.0.0.1:80": "neither an address",
+		"[::1]": "neither an address", "fe80::1%eth0": "neither an address", "::ffff:10.0.0.1": "neither an address",
+		"::ffff:10.0.0.0/104": "neither an address", "*": "neither an address",
+		"0.0.0.0/0": "trusts everybody", "::1, ::/0": "trusts everybody",
+	} {
+		_, _, err := loadConfig(variables("CARELOG_TRUSTED_PROXIES", text), nil)
+		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "name each") {
+			t.Errorf("%s: %v", text, err)
 		}
 	}
 }

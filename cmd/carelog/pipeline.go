@@ -108,6 +108,8 @@ func (p *program) tryPipeline(ctx context.Context, key []byte) (_ *pipeline, err
 		AccessLifetime:  p.config.AccessTokenLifetime,
 		RefreshLifetime: p.config.RefreshTokenLifetime,
 		AllowedOrigins:  p.config.CORSOrigins,
+		Throttle:        p.config.Throttle,
+		TrustedProxies:  p.config.TrustedProxies,
 		RequestTimeout:  p.config.ProjectionWait + 5*time.Second,
 		Version:         version(),
 	})
