@@ -25,7 +25,11 @@ func classify(err error) error {
 	var connect *pgconn.ConnectError
 	var refused *pgconn.PgError
 	if errors.As(err, &refused) && !errors.As(err, &connect) { // who cannot connect is told why, in full
-		err = fmt.Errorf("postgres: SQLSTATE %s, constraint %q", refused.Code, refused.ConstraintName)
+		text := "postgres: SQLSTATE " + refused.Code
+		if refused.ConstraintName != "" {
+			text += ", constraint " + refused.ConstraintName
+		}
+		err = errors.New(text)
 	}
 	if again {
 		return fmt.Errorf("%w: %w", events.ErrUnavailable, err)

@@ -29,7 +29,7 @@ func Migrate(ctx context.Context, config *pgx.ConnConfig) error {
 	if err != nil {
 		return fmt.Errorf("read the embedded migrations: %w", err)
 	}
-	locker, err := lock.NewPostgresSessionLocker()
+	locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 300)) // seconds, tries
 	if err != nil {
 		return fmt.Errorf("prepare the migration lock: %w", err)
 	}

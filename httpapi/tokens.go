@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 	"time"
+	"unicode"
 
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/google/uuid"
@@ -123,6 +125,13 @@ func (t *tokens) keyFor(token *jwt.Token) (any, error) {
 	return t.key, nil
 }
 
+// What is stored of refresh tokens must fit the database. Our own ids have 32
+// characters, and times end with the year 9999, as RFC 3339 has it.
+const (
+	maxTokenID = 255
+	latest     = 253402300800 // seconds
+)
+
 // checkClaims checks in the order of the reference: the times, then what is
 // missing, then the type.
 func checkClaims(said jwt.MapClaims, tokenType string, now time.Time) (checked, error) {
@@ -144,7 +153,7 @@ func checkClaims(said jwt.MapClaims, tokenType string, now time.Time) (checked, 
 	}
 	id, hasID := said["jti"]
 	jti, ok := id.(string)
-	if hasID && !ok {
+	if hasID && (!ok || len(jti) > maxTokenID || strings.ContainsFunc(jti, unicode.IsControl)) {
 		return checked{}, tokenInvalid
 	}
 
@@ -170,7 +179,7 @@ func wholeSeconds(value any) (float64, bool) {
 		return 0, false
 	}
 	seconds, err := number.Float64()
-	return math.Trunc(seconds), err == nil
+	return math.Trunc(seconds), err == nil && seconds < latest
 }
 
 // userID reads a user's id, written as digits in a text or as a number: older

@@ -56,7 +56,7 @@ func (n *natsServer) Run(ctx context.Context) error {
 		return err
 	}
 	if err := os.Mkdir(n.options.Dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
-		return fmt.Errorf("make the directory of the NATS server: %w", err)
+		return fmt.Errorf("%w: mend that, or set CARELOG_DATA_DIR to a directory of yours", err)
 	}
 	lock, err := lockDir(n.options.Dir) // the server itself does not, and two would ruin the store
 	if err != nil {

@@ -61,7 +61,7 @@ func findPostgres(bin string, want int) (installation, error) {
 			tooOld = append(tooOld, i.String())
 		case want == 0 || i.major == want:
 			return i, nil
-		default:
+		case !slices.Contains(found, i):
 			found = append(found, i)
 		}
 	}
