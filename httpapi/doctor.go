@@ -13,13 +13,7 @@ const doctorEmailTaken = "doctor with this email already exists."
 
 // listDoctors answers GET /api/doctors/: all there are, in order of id.
 func (a *api) listDoctors(w http.ResponseWriter, r *http.Request) error {
-	ctx, user := r.Context(), userOf(r)
-	doctors, err := asUser(ctx, a, user, func() ([]projections.Doctor, error) { return a.queries.Doctors(ctx, user) })
-	if err != nil {
-		return err
-	}
-	writeList(w, doctors, appendDoctorRow)
-	return nil
+	return serveList(a, w, r, a.queries.Doctors, a.queries.DoctorsPage, appendDoctorRow)
 }
 
 // getDoctor answers GET /api/doctors/{id}/.

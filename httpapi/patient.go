@@ -10,13 +10,7 @@ import (
 
 // listPatients answers GET /api/patients/: the user's own, in order of id.
 func (a *api) listPatients(w http.ResponseWriter, r *http.Request) error {
-	ctx, user := r.Context(), userOf(r)
-	patients, err := asUser(ctx, a, user, func() ([]projections.Patient, error) { return a.queries.Patients(ctx, user) })
-	if err != nil {
-		return err
-	}
-	writeList(w, patients, appendPatientRow)
-	return nil
+	return serveList(a, w, r, a.queries.Patients, a.queries.PatientsPage, appendPatientRow)
 }
 
 // getPatient answers GET /api/patients/{id}/.
