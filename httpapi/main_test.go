@@ -171,8 +171,8 @@ func (f *fakeCommands) AmendPatient(_ context.Context, c commands.Caller, comman
 	return testPatient, f.pos, f.err
 }
 
-func (f *fakeCommands) RemovePatient(_ context.Context, c commands.Caller, id int64) (events.Position, error) {
-	f.take(c, id)
+func (f *fakeCommands) RemovePatient(_ context.Context, c commands.Caller, command commands.RemovePatient) (events.Position, error) {
+	f.take(c, command)
 	return f.pos, f.err
 }
 
@@ -186,8 +186,8 @@ func (f *fakeCommands) AmendDoctor(_ context.Context, c commands.Caller, command
 	return testDoctor, f.pos, f.err
 }
 
-func (f *fakeCommands) RemoveDoctor(_ context.Context, c commands.Caller, id int64) (events.Position, error) {
-	f.take(c, id)
+func (f *fakeCommands) RemoveDoctor(_ context.Context, c commands.Caller, command commands.RemoveDoctor) (events.Position, error) {
+	f.take(c, command)
 	return f.pos, f.err
 }
 

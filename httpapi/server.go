@@ -48,11 +48,11 @@ type Commands interface {
 
 	RegisterPatient(context.Context, commands.Caller, commands.RegisterPatient) (commands.Patient, events.Position, error)
 	AmendPatient(context.Context, commands.Caller, commands.AmendPatient) (commands.Patient, events.Position, error)
-	RemovePatient(ctx context.Context, caller commands.Caller, id int64) (events.Position, error)
+	RemovePatient(context.Context, commands.Caller, commands.RemovePatient) (events.Position, error)
 
 	RegisterDoctor(context.Context, commands.Caller, commands.RegisterDoctor) (commands.Doctor, events.Position, error)
 	AmendDoctor(context.Context, commands.Caller, commands.AmendDoctor) (commands.Doctor, events.Position, error)
-	RemoveDoctor(ctx context.Context, caller commands.Caller, id int64) (events.Position, error)
+	RemoveDoctor(context.Context, commands.Caller, commands.RemoveDoctor) (events.Position, error)
 
 	MapDoctor(context.Context, commands.Caller, commands.MapDoctor) (commands.Mapping, events.Position, error)
 	UnmapDoctor(ctx context.Context, caller commands.Caller, id int64) (events.Position, error)
