@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -24,29 +25,58 @@ type history struct {
 	given     []events.Recorded
 	appended  []events.Event
 	condition events.AppendCondition
-	conflicts int // how often an append fails before it succeeds
+	conflicts int     // how often an append fails before it succeeds
+	meanwhile []draft // what others append just before the first append
+	stale     int     // how many of the last events the first load does not see
 	loads     int
 	nextID    int64
 }
 
 func (h *history) Load(_ context.Context, q events.Query) ([]events.Recorded, events.Position, error) {
 	h.loads++
+	seen := h.given[:len(h.given)-h.stale]
+	h.stale = 0
 	var found []events.Recorded
-	for _, e := range h.given {
+	for _, e := range seen {
 		if q.Matches(e.Type, e.Tags) {
 			found = append(found, e)
 		}
 	}
-	return found, events.Position(len(h.given)), nil
+	return found, events.Position(len(seen)), nil
 }
 
 func (h *history) Append(_ context.Context, evs []events.Event, condition events.AppendCondition) (events.Position, error) {
-	if h.conflicts > 0 {
-		h.conflicts--
+	for _, d := range h.meanwhile {
+		h.record(d)
+	}
+	h.meanwhile = nil
+	if h.conflicts > 0 || slices.ContainsFunc(h.given[condition.After:], func(e events.Recorded) bool {
+		return condition.FailIfMatch.Matches(e.Type, e.Tags)
+	}) {
+		h.conflicts = max(h.conflicts-1, 0)
 		return 0, events.ErrConflict
 	}
 	h.appended, h.condition = evs, condition
 	return events.Position(len(h.given) + len(evs)), nil
+}
+
+// keep makes what was appended part of what is given.
+func (h *history) keep() {
+	for _, e := range h.appended {
+		h.given = append(h.given, events.Recorded{Position: events.Position(len(h.given) + 1), Event: e})
+	}
+	h.appended = nil
+}
+
+// record adds an event to what is given.
+func (h *history) record(d draft) {
+	eventType, version, data, err := registry.Encode(d.payload)
+	if err != nil {
+		panic(err)
+	}
+	h.given = append(h.given, events.Recorded{Position: events.Position(len(h.given) + 1), Event: events.Event{
+		ID: uuid.New(), Type: eventType, SchemaVersion: version, Tags: d.tags, Data: data, Metadata: []byte("{}"),
+	}})
 }
 
 func (h *history) NextID(context.Context, events.Kind) (int64, error) {
@@ -68,14 +98,8 @@ var registry = events.NewRegistry()
 func given(t *testing.T, payloads ...draft) (*Service, *history) {
 	t.Helper()
 	h := &history{}
-	for i, d := range payloads {
-		eventType, version, data, err := registry.Encode(d.payload)
-		if err != nil {
-			t.Fatal(err)
-		}
-		h.given = append(h.given, events.Recorded{Position: events.Position(i + 1), Event: events.Event{
-			ID: uuid.New(), Type: eventType, SchemaVersion: version, Tags: d.tags, Data: data,
-		}})
+	for _, d := range payloads {
+		h.record(d)
 	}
 	ids := byte(0)
 	return &Service{
@@ -129,7 +153,9 @@ func TestDecisions(t *testing.T) {
 		}
 	}
 	removePatient := func(id int64) when {
-		return func(s *Service) (events.Position, error) { return s.RemovePatient(t.Context(), Caller{UserID: 1}, id) }
+		return func(s *Service) (events.Position, error) {
+			return s.RemovePatient(t.Context(), Caller{UserID: 1}, RemovePatient{ID: id})
+		}
 	}
 	registerDoctor := func(email string) when {
 		return func(s *Service) (events.Position, error) {
@@ -144,7 +170,9 @@ func TestDecisions(t *testing.T) {
 		}
 	}
 	removeDoctor := func(id int64) when {
-		return func(s *Service) (events.Position, error) { return s.RemoveDoctor(t.Context(), Caller{UserID: 1}, id) }
+		return func(s *Service) (events.Position, error) {
+			return s.RemoveDoctor(t.Context(), Caller{UserID: 1}, RemoveDoctor{ID: id})
+		}
 	}
 	mapDoctor := func(patient, doctor int64) when {
 		return func(s *Service) (events.Position, error) {
@@ -280,12 +308,12 @@ func checkMetadata(t *testing.T, evs []events.Event) {
 func TestAConflictDecidesAnew(t *testing.T) {
 	service, log := given(t, patient(5, 1))
 	log.conflicts = maxTries - 1
-	if _, err := service.RemovePatient(t.Context(), Caller{UserID: 1}, 5); err != nil || log.loads != maxTries {
+	if _, err := service.RemovePatient(t.Context(), Caller{UserID: 1}, RemovePatient{ID: 5}); err != nil || log.loads != maxTries {
 		t.Fatalf("%v after %d decisions", err, log.loads)
 	}
 	service, log = given(t, patient(5, 1))
 	log.conflicts = maxTries
-	if _, err := service.RemovePatient(t.Context(), Caller{UserID: 1}, 5); !errors.Is(err, ErrBusy) || log.appended != nil {
+	if _, err := service.RemovePatient(t.Context(), Caller{UserID: 1}, RemovePatient{ID: 5}); !errors.Is(err, ErrBusy) || log.appended != nil {
 		t.Fatalf("%v", err)
 	}
 }

@@ -22,6 +22,13 @@
 // the answer, so clients that work side by side do not collide: two mappings of
 // one popular doctor do not touch each other.
 //
+// Two things that a client may add to a change are decided in the same way. A
+// precondition (precondition.go) rests on the position of the record's last
+// event. An idempotency key (idempotency.go) is a tag on the first event: a
+// command whose query finds that event was carried out before, and answers as it
+// did then, since the answer to every command is built from the history up to
+// its own events.
+//
 // Every method answers the position that its decision was taken on: that of its
 // last event, or, for a refusal and where nothing changed, the head of the log
 // that it read. Whoever waits until the read tables contain that position answers

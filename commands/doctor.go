@@ -38,50 +38,61 @@ type AmendDoctor struct {
 	Specialization *string
 	Email          *string
 	Phone          *string
+	IfMatch        IfMatch `json:"-"` // no part of what is asked for
+}
+
+// RemoveDoctor ends a doctor's record.
+type RemoveDoctor struct {
+	ID      int64
+	IfMatch IfMatch `json:"-"`
 }
 
 // RegisterDoctor answers the new record; ErrEmailTaken when another doctor has
 // the e-mail address.
 func (s *Service) RegisterDoctor(ctx context.Context, caller Caller, command RegisterDoctor) (Doctor, events.Position, error) {
-	id, err := s.Log.NextID(ctx, events.Doctor)
-	if err != nil {
-		return Doctor{}, 0, err
-	}
-	registered := events.DoctorRegistered{
-		DoctorID: id, FirstName: command.FirstName, LastName: command.LastName,
-		Specialization: command.Specialization, Email: command.Email, Phone: command.Phone,
-		CreatedAt: s.now(),
-	}
+	nextID := s.nextID(ctx, events.Doctor)
 	email := s.TagKey.DoctorEmail(command.Email)
-	position, err := s.execute(ctx, caller, doctorEmailHistory(email), func(history []fact) (decision, error) {
+	history, position, err := s.execute(ctx, caller, command, doctorEmailHistory(email), func(history []fact) (decision, error) {
 		if doctorWithEmail(history, command.Email) != 0 {
 			return decision{}, ErrEmailTaken
+		}
+		id, err := nextID()
+		if err != nil {
+			return decision{}, err
+		}
+		registered := events.DoctorRegistered{
+			DoctorID: id, FirstName: command.FirstName, LastName: command.LastName,
+			Specialization: command.Specialization, Email: command.Email, Phone: command.Phone,
+			CreatedAt: s.now(),
 		}
 		return decision{
 			drafts:    []draft{{registered, []events.Tag{events.DoctorTag(id), email}}},
 			condition: doctorEmailTaking(email),
 		}, nil
 	})
-	doctor := foldDoctor([]fact{{position, registered}}, id).record
-	return doctor, position, err
+	return foldDoctor(history, last[events.DoctorRegistered](history).DoctorID).record, position, err
 }
 
-// AmendDoctor answers the record as it is afterwards; ErrNotFound, or
-// ErrEmailTaken when another doctor has the new e-mail address.
+// AmendDoctor answers the record as it is afterwards; ErrNotFound,
+// ErrPreconditionFailed, or ErrEmailTaken when another doctor has the new e-mail
+// address.
 func (s *Service) AmendDoctor(ctx context.Context, caller Caller, command AmendDoctor) (Doctor, events.Position, error) {
 	query := doctorHistory(command.ID)
 	if command.Email != nil {
 		query = append(query, doctorEmailHistory(s.TagKey.DoctorEmail(*command.Email))...)
 	}
-	var after Doctor
-	var changed bool
-	position, err := s.execute(ctx, caller, query, func(history []fact) (decision, error) {
+	history, position, err := s.execute(ctx, caller, command, query, func(history []fact) (decision, error) {
 		state := foldDoctor(history, command.ID)
 		if !state.alive {
 			return decision{}, ErrNotFound
 		}
+		if err := command.IfMatch.Check(state.record.Position); err != nil {
+			return decision{}, err
+		}
 		amended := state.amend(command)
-		changed = amended != events.DoctorAmended{DoctorID: command.ID}
+		if amended == (events.DoctorAmended{DoctorID: command.ID}) {
+			return decision{}, nil
+		}
 		tags := []events.Tag{events.DoctorTag(command.ID)}
 		condition := doctorHistory(command.ID)
 		if amended.Email != nil {
@@ -92,34 +103,30 @@ func (s *Service) AmendDoctor(ctx context.Context, caller Caller, command AmendD
 			tags = append(tags, s.TagKey.DoctorEmail(state.record.Email), taken)
 			condition = append(condition, doctorEmailTaking(taken)...)
 		}
-		state.apply(fact{state.record.Position, amended})
-		after = state.record
-		if !changed {
-			return decision{}, nil
-		}
 		return decision{drafts: []draft{{amended, tags}}, condition: condition}, nil
 	})
-	if changed {
-		after.Position = position
-	}
-	return after, position, err
+	return foldDoctor(history, command.ID).record, position, err
 }
 
 // RemoveDoctor ends the record and its mappings, whosever they are, and frees
-// the e-mail address; ErrNotFound.
-func (s *Service) RemoveDoctor(ctx context.Context, caller Caller, id int64) (events.Position, error) {
-	query := append(doctorHistory(id), events.QueryItem{Types: mappingTypes, Tags: []events.Tag{events.DoctorTag(id)}})
-	return s.execute(ctx, caller, query, func(history []fact) (decision, error) {
-		state := foldDoctor(history, id)
+// the e-mail address; ErrNotFound, ErrPreconditionFailed.
+func (s *Service) RemoveDoctor(ctx context.Context, caller Caller, command RemoveDoctor) (events.Position, error) {
+	query := append(doctorHistory(command.ID), events.QueryItem{Types: mappingTypes, Tags: []events.Tag{events.DoctorTag(command.ID)}})
+	_, position, err := s.execute(ctx, caller, command, query, func(history []fact) (decision, error) {
+		state := foldDoctor(history, command.ID)
 		if !state.alive {
 			return decision{}, ErrNotFound
 		}
-		tags := []events.Tag{events.DoctorTag(id), s.TagKey.DoctorEmail(state.record.Email)}
+		if err := command.IfMatch.Check(state.record.Position); err != nil {
+			return decision{}, err
+		}
+		tags := []events.Tag{events.DoctorTag(command.ID), s.TagKey.DoctorEmail(state.record.Email)}
 		return decision{
-			drafts:    append([]draft{{events.DoctorRemoved{DoctorID: id}, tags}}, endMappings(history)...),
+			drafts:    append([]draft{{events.DoctorRemoved{DoctorID: command.ID}, tags}}, endMappings(history)...),
 			condition: query,
 		}, nil
 	})
+	return position, err
 }
 
 var doctorTypes = []events.Type{events.DoctorRegisteredType, events.DoctorAmendedType, events.DoctorRemovedType}
@@ -194,7 +201,7 @@ func (d *doctorState) apply(f fact) {
 		d.record = Doctor{
 			ID: e.DoctorID, FirstName: e.FirstName, LastName: e.LastName,
 			Specialization: e.Specialization, Email: e.Email, Phone: e.Phone,
-			CreatedAt: e.CreatedAt, Position: f.position,
+			CreatedAt: e.CreatedAt, Position: f.Position,
 		}
 	case events.DoctorAmended:
 		if e.DoctorID != d.record.ID {
@@ -205,13 +212,13 @@ func (d *doctorState) apply(f fact) {
 		set(&d.record.Specialization, e.Specialization)
 		set(&d.record.Email, e.Email)
 		set(&d.record.Phone, e.Phone)
-		d.record.Position = f.position
+		d.record.Position = f.Position
 	case events.DoctorRemoved:
 		if e.DoctorID != d.record.ID {
 			return
 		}
 		d.alive = false
-		d.record.Position = f.position
+		d.record.Position = f.Position
 	}
 }
 

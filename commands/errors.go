@@ -15,6 +15,13 @@ var (
 
 	// ErrPairTaken: this patient and this doctor are mapped already.
 	ErrPairTaken = errors.New("the patient and the doctor are mapped already")
+
+	// ErrPreconditionFailed: the record's last event is not at a position that
+	// the command names.
+	ErrPreconditionFailed = errors.New("the record has another state than the command expects")
+
+	// ErrKeyReused: another command was carried out under the idempotency key.
+	ErrKeyReused = errors.New("the idempotency key was used for another command")
 )
 
 // ErrBusy: the command met a conflict each time it was tried. Nothing happened;

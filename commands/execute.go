@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -18,8 +20,8 @@ const maxTries = 10
 
 // fact is an event of the history that a decision rests on.
 type fact struct {
-	position events.Position
-	payload  events.Payload
+	events.Recorded
+	payload events.Payload
 }
 
 // decision is what follows from a command: events, and the query for what must
@@ -36,31 +38,79 @@ type draft struct {
 	tags    []events.Tag
 }
 
-// execute runs one command and answers the position that it was decided on.
-func (s *Service) execute(ctx context.Context, caller Caller, query events.Query,
-	decide func(history []fact) (decision, error)) (events.Position, error) {
+// execute runs one command. It answers the history that the answer is built
+// from, which ends with the command's own events where it led to any, and the
+// position that was decided on. With an error there is no history.
+//
+// A command with an idempotency key is decided on the event that has the key's
+// tag, too: it is in the query and in the condition. So of those that run at
+// once one appends, and the others find its event when they decide anew.
+func (s *Service) execute(ctx context.Context, caller Caller, command any, query events.Query,
+	decide func(history []fact) (decision, error)) ([]fact, events.Position, error) {
+	request, err := s.repeatable(caller, command)
+	if err != nil {
+		return nil, 0, err
+	}
+	query = request.extend(query)
 	for try := range maxTries {
 		history, head, err := s.load(ctx, query)
 		if err != nil {
-			return 0, err
+			return nil, 0, err
+		}
+		end, err := request.carriedOut(history)
+		if err != nil {
+			return nil, head, err
+		}
+		if end > 0 {
+			return history[:end], history[end-1].Position, nil
 		}
 		decided, err := decide(history)
-		if err != nil || len(decided.drafts) == 0 {
-			return head, err
-		}
-		evs, err := s.finish(caller, decided.drafts)
 		if err != nil {
-			return 0, err
+			return nil, head, err
 		}
-		last, err := s.Log.Append(ctx, evs, events.AppendCondition{FailIfMatch: decided.condition, After: head})
+		if len(decided.drafts) == 0 {
+			return history, head, nil
+		}
+		evs, err := s.finish(caller, request, decided.drafts)
+		if err != nil {
+			return nil, 0, err
+		}
+		last, err := s.Log.Append(ctx, evs, events.AppendCondition{FailIfMatch: request.extend(decided.condition), After: head})
+		if err == nil {
+			return follow(history, evs, decided.drafts, last), last, nil
+		}
 		if !errors.Is(err, events.ErrConflict) {
-			return last, err
+			return nil, last, err
 		}
 		if err := sleepAfterConflict(ctx, try); err != nil {
-			return 0, err
+			return nil, 0, err
 		}
 	}
-	return 0, ErrBusy
+	return nil, 0, ErrBusy
+}
+
+// follow adds to a history what was appended, the last event at this position.
+func follow(history []fact, evs []events.Event, drafts []draft, last events.Position) []fact {
+	before := last - events.Position(len(evs))
+	for i, e := range evs {
+		recorded := events.Recorded{Event: e, Position: before + events.Position(i+1)}
+		history = append(history, fact{recorded, drafts[i].payload})
+	}
+	return history
+}
+
+// last is the payload of the last event of a history, where that is a P.
+func last[P events.Payload](history []fact) (payload P) {
+	if n := len(history); n > 0 {
+		payload, _ = history[n-1].payload.(P)
+	}
+	return payload
+}
+
+// nextID draws the id of a new record when it is asked for one, and answers the
+// same when a conflict makes the command decide again.
+func (s *Service) nextID(ctx context.Context, kind events.Kind) func() (int64, error) {
+	return sync.OnceValues(func() (int64, error) { return s.Log.NextID(ctx, kind) })
 }
 
 // load reads and decodes a history. A query without items needs none.
@@ -78,13 +128,13 @@ func (s *Service) load(ctx context.Context, query events.Query) ([]fact, events.
 		if err != nil {
 			return nil, 0, fmt.Errorf("read event %d: %w", e.Position, err)
 		}
-		history[i] = fact{position: e.Position, payload: payload}
+		history[i] = fact{e, payload}
 	}
 	return history, head, nil
 }
 
 // finish turns drafts into events.
-func (s *Service) finish(caller Caller, drafts []draft) ([]events.Event, error) {
+func (s *Service) finish(caller Caller, request repeatable, drafts []draft) ([]events.Event, error) {
 	evs := make([]events.Event, len(drafts))
 	metadata := events.Metadata{
 		Actor:         events.Actor{UserID: caller.UserID},
@@ -100,8 +150,11 @@ func (s *Service) finish(caller Caller, drafts []draft) ([]events.Event, error) 
 		if err != nil {
 			return nil, err
 		}
+		metadata.Fingerprint = request.fingerprint
 		if i > 0 {
-			metadata.CausationID = evs[0].ID.String()
+			metadata.CausationID, metadata.Fingerprint = evs[0].ID.String(), ""
+		} else if request.tag != "" {
+			d.tags = append(slices.Clip(d.tags), request.tag)
 		}
 		context, err := json.Marshal(metadata)
 		if err != nil {

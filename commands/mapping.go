@@ -32,8 +32,8 @@ func (s *Service) MapDoctor(ctx context.Context, caller Caller, command MapDocto
 	pair := events.PairTag(command.PatientID, command.DoctorID)
 	query := slices.Concat(patientHistory(command.PatientID), doctorHistory(command.DoctorID),
 		events.Query{{Types: mappingTypes, Tags: []events.Tag{pair}}})
-	var mapping Mapping
-	position, err := s.execute(ctx, caller, query, func(history []fact) (decision, error) {
+	nextID := s.nextID(ctx, events.Mapping)
+	history, position, err := s.execute(ctx, caller, command, query, func(history []fact) (decision, error) {
 		patient, doctor := foldPatient(history), foldDoctor(history, command.DoctorID)
 		if known := patient.aliveFor(caller.UserID); !known || !doctor.alive {
 			return decision{}, &UnknownKeysError{Patient: !known, Doctor: !doctor.alive}
@@ -41,37 +41,36 @@ func (s *Service) MapDoctor(ctx context.Context, caller Caller, command MapDocto
 		if len(livingMappings(history)) > 0 {
 			return decision{}, ErrPairTaken
 		}
-		if mapping.ID == 0 { // drawn once, also when a conflict makes it decide again
-			id, err := s.Log.NextID(ctx, events.Mapping)
-			if err != nil {
-				return decision{}, err
-			}
-			mapping.ID = id
+		id, err := nextID()
+		if err != nil {
+			return decision{}, err
 		}
 		created := events.MappingCreated{
-			MappingID: mapping.ID, PatientID: command.PatientID, DoctorID: command.DoctorID,
+			MappingID: id, PatientID: command.PatientID, DoctorID: command.DoctorID,
 			OwnerID: caller.UserID, AssignedAt: s.now(),
 		}
-		mapping = Mapping{
-			ID: mapping.ID, Patient: command.PatientID, Doctor: command.DoctorID,
-			PatientName: patient.record.name(), DoctorName: doctor.record.name(), AssignedAt: created.AssignedAt,
-		}
-		tags := events.MappingTags(mapping.ID, command.PatientID, command.DoctorID, caller.UserID)
+		tags := events.MappingTags(id, command.PatientID, command.DoctorID, caller.UserID)
 		return decision{drafts: []draft{{created, tags}}, condition: query}, nil
 	})
-	return mapping, position, err
+	created := last[events.MappingCreated](history)
+	return Mapping{
+		ID: created.MappingID, Patient: created.PatientID, Doctor: created.DoctorID,
+		PatientName: foldPatient(history).record.name(), DoctorName: foldDoctor(history, command.DoctorID).record.name(),
+		AssignedAt: created.AssignedAt,
+	}, position, err
 }
 
 // UnmapDoctor ends a mapping; ErrNotFound when it is not one of the caller's.
 func (s *Service) UnmapDoctor(ctx context.Context, caller Caller, id int64) (events.Position, error) {
 	query := events.Query{{Types: mappingTypes, Tags: []events.Tag{events.MappingTag(id)}}}
-	return s.execute(ctx, caller, query, func(history []fact) (decision, error) {
+	_, position, err := s.execute(ctx, caller, id, query, func(history []fact) (decision, error) {
 		living := livingMappings(history)
 		if len(living) == 0 || living[0].OwnerID != caller.UserID {
 			return decision{}, ErrNotFound
 		}
 		return decision{drafts: endMappings(history), condition: query}, nil
 	})
+	return position, err
 }
 
 var mappingTypes = []events.Type{events.MappingCreatedType, events.MappingRemovedType}

@@ -36,72 +36,78 @@ type AmendPatient struct {
 	LastName  *string
 	Age       *int
 	Gender    *string
+	IfMatch   IfMatch `json:"-"` // no part of what is asked for
+}
+
+// RemovePatient ends a patient's record.
+type RemovePatient struct {
+	ID      int64
+	IfMatch IfMatch `json:"-"`
 }
 
 // RegisterPatient answers the new record.
 func (s *Service) RegisterPatient(ctx context.Context, caller Caller, command RegisterPatient) (Patient, events.Position, error) {
-	id, err := s.Log.NextID(ctx, events.Patient)
-	if err != nil {
-		return Patient{}, 0, err
-	}
-	registered := events.PatientRegistered{
-		PatientID: id, OwnerID: caller.UserID,
-		FirstName: command.FirstName, LastName: command.LastName, Age: command.Age, Gender: command.Gender,
-		CreatedAt: s.now(),
-	}
-	position, err := s.execute(ctx, caller, nil, func([]fact) (decision, error) {
+	nextID := s.nextID(ctx, events.Patient)
+	history, position, err := s.execute(ctx, caller, command, nil, func([]fact) (decision, error) {
+		id, err := nextID()
+		if err != nil {
+			return decision{}, err
+		}
+		registered := events.PatientRegistered{
+			PatientID: id, OwnerID: caller.UserID,
+			FirstName: command.FirstName, LastName: command.LastName, Age: command.Age, Gender: command.Gender,
+			CreatedAt: s.now(),
+		}
 		return decision{drafts: []draft{{registered, patientTags(id, caller.UserID)}}}, nil
 	})
-	patient := foldPatient([]fact{{position, registered}}).record
-	return patient, position, err
+	return foldPatient(history).record, position, err
 }
 
 // AmendPatient answers the record as it is afterwards; ErrNotFound when it is
-// not one of the caller's.
+// not one of the caller's, ErrPreconditionFailed.
 func (s *Service) AmendPatient(ctx context.Context, caller Caller, command AmendPatient) (Patient, events.Position, error) {
-	var after Patient
-	var changed bool
-	position, err := s.execute(ctx, caller, patientHistory(command.ID), func(history []fact) (decision, error) {
+	query := patientHistory(command.ID)
+	history, position, err := s.execute(ctx, caller, command, query, func(history []fact) (decision, error) {
 		state := foldPatient(history)
 		if !state.aliveFor(caller.UserID) {
 			return decision{}, ErrNotFound
 		}
+		if err := command.IfMatch.Check(state.record.Position); err != nil {
+			return decision{}, err
+		}
 		amended := state.amend(command)
-		changed = amended != events.PatientAmended{PatientID: amended.PatientID, OwnerID: amended.OwnerID}
-		state.apply(fact{state.record.Position, amended})
-		after = state.record
-		if !changed {
+		if amended == (events.PatientAmended{PatientID: amended.PatientID, OwnerID: amended.OwnerID}) {
 			return decision{}, nil
 		}
-		return decision{
-			drafts:    []draft{{amended, patientTags(command.ID, caller.UserID)}},
-			condition: patientHistory(command.ID),
-		}, nil
+		return decision{drafts: []draft{{amended, patientTags(command.ID, caller.UserID)}}, condition: query}, nil
 	})
-	if changed {
-		after.Position = position
-	}
-	return after, position, err
+	return foldPatient(history).record, position, err
 }
 
 // RemovePatient ends the record and its mappings; ErrNotFound when it is not
-// one of the caller's.
-func (s *Service) RemovePatient(ctx context.Context, caller Caller, id int64) (events.Position, error) {
-	query := append(patientHistory(id), events.QueryItem{Types: mappingTypes, Tags: []events.Tag{events.PatientTag(id)}})
-	return s.execute(ctx, caller, query, func(history []fact) (decision, error) {
+// one of the caller's, ErrPreconditionFailed.
+func (s *Service) RemovePatient(ctx context.Context, caller Caller, command RemovePatient) (events.Position, error) {
+	patient := []events.Tag{events.PatientTag(command.ID)}
+	query := append(patientHistory(command.ID), events.QueryItem{Types: mappingTypes, Tags: patient})
+	condition := query
+	if !command.IfMatch.Given { // then an amendment changes nothing about the removal
+		condition = events.Query{
+			{Types: []events.Type{events.PatientRemovedType}, Tags: patient},
+			{Types: mappingTypes, Tags: patient},
+		}
+	}
+	_, position, err := s.execute(ctx, caller, command, query, func(history []fact) (decision, error) {
 		state := foldPatient(history)
 		if !state.aliveFor(caller.UserID) {
 			return decision{}, ErrNotFound
 		}
-		removed := events.PatientRemoved{PatientID: id, OwnerID: caller.UserID}
-		return decision{
-			drafts: append([]draft{{removed, patientTags(id, caller.UserID)}}, endMappings(history)...),
-			condition: events.Query{
-				{Types: []events.Type{events.PatientRemovedType}, Tags: []events.Tag{events.PatientTag(id)}},
-				{Types: mappingTypes, Tags: []events.Tag{events.PatientTag(id)}},
-			},
-		}, nil
+		if err := command.IfMatch.Check(state.record.Position); err != nil {
+			return decision{}, err
+		}
+		removed := draft{events.PatientRemoved{PatientID: command.ID, OwnerID: caller.UserID}, patientTags(command.ID, caller.UserID)}
+		return decision{drafts: append([]draft{removed}, endMappings(history)...), condition: condition}, nil
 	})
+	return position, err
 }
 
 // patientHistory selects the events of a patient's own record.
@@ -139,17 +145,17 @@ func (p *patientState) apply(f fact) {
 		p.alive = true
 		p.record = Patient{
 			ID: e.PatientID, FirstName: e.FirstName, LastName: e.LastName, Age: e.Age, Gender: e.Gender,
-			CreatedAt: e.CreatedAt, AddedBy: e.OwnerID, Position: f.position,
+			CreatedAt: e.CreatedAt, AddedBy: e.OwnerID, Position: f.Position,
 		}
 	case events.PatientAmended:
 		set(&p.record.FirstName, e.FirstName)
 		set(&p.record.LastName, e.LastName)
 		set(&p.record.Age, e.Age)
 		set(&p.record.Gender, e.Gender)
-		p.record.Position = f.position
+		p.record.Position = f.Position
 	case events.PatientRemoved:
 		p.alive = false
-		p.record.Position = f.position
+		p.record.Position = f.Position
 	}
 }
 

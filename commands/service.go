@@ -44,6 +44,7 @@ type Caller struct {
 	UserID        int64 // 0 for somebody who registers
 	CorrelationID string
 	RequestID     string
+	Idempotency   Idempotency // the zero value for a request that is not sent again
 }
 
 // now is the time of an event as the API shows it, in whole microseconds: a

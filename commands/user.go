@@ -32,7 +32,7 @@ func (s *Service) RegisterUser(ctx context.Context, caller Caller, command Regis
 	}
 	email := s.TagKey.UserEmail(command.Email)
 	caller.UserID = id // who registers acts as the new user
-	position, err := s.execute(ctx, caller, userEmailHistory(email), func(history []fact) (decision, error) {
+	_, position, err := s.execute(ctx, caller, command, userEmailHistory(email), func(history []fact) (decision, error) {
 		if len(history) > 0 {
 			return decision{}, ErrEmailTaken
 		}

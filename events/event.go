@@ -74,6 +74,11 @@ type Metadata struct {
 	CorrelationID string `json:"correlation_id,omitempty"` // shared by all that one request caused
 	CausationID   string `json:"causation_id,omitempty"`   // the event id that this one follows from
 	RequestID     string `json:"request_id,omitempty"`     // the HTTP request, as in the server's log
+
+	// Fingerprint tells what a request with an idempotency key asked for, so that
+	// another one under the same key is noticed. It is a keyed hash, on the event
+	// that has the tag of the key.
+	Fingerprint string `json:"fingerprint,omitempty"`
 }
 
 // Actor is who acts: a user, or a tool run by an operator.

@@ -209,6 +209,25 @@ func TestTagsHoldNoPersonalData(t *testing.T) {
 	}
 }
 
+func TestIdempotencyTagsTellRequestsApart(t *testing.T) {
+	key := TagKey("0123456789abcdef0123456789abcdef")
+	tag := key.Idempotency(3, "POST", "/api/patients", "john")
+	if !strings.HasPrefix(string(tag), "idem:") || strings.Contains(string(tag), "john") || tag != key.Idempotency(3, "POST", "/api/patients", "john") {
+		t.Errorf("tag %s", tag)
+	}
+	for _, different := range []Tag{
+		key.Idempotency(31, "POST", "/api/patients", "john"),
+		key.Idempotency(3, "PUT", "/api/patients", "john"),
+		key.Idempotency(3, "POST", "/api/patient", "sjohn"),
+		key.Idempotency(3, "POST", "/api/patients", "John"),
+		TagKey("1123456789abcdef0123456789abcdef").Idempotency(3, "POST", "/api/patients", "john"),
+	} {
+		if different == tag {
+			t.Errorf("two requests have the tag %s", tag)
+		}
+	}
+}
+
 func TestSubjectNamesTheRecord(t *testing.T) {
 	e := Event{ID: uuid.New(), Type: MappingCreatedType, Tags: MappingTags(5, 42, 7, 3)}
 	if e.Subject() != "mapping/5" {

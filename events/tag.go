@@ -35,7 +35,8 @@ func numbered(prefix string, id int64) Tag {
 	return Tag(strconv.AppendInt([]byte(prefix), id, 10))
 }
 
-// TagKey keys the tags that stand for personal data. It is random, made with
+// TagKey keys the tags that stand for personal data, or for what a client chose
+// freely, which may hold some. It is random, made with
 // the log and kept in the database beside it, never in events.
 type TagKey []byte
 
@@ -45,6 +46,13 @@ func (k TagKey) UserEmail(email string) Tag { return k.hashed("user-email", emai
 
 // DoctorEmail is the same for doctors.
 func (k TagKey) DoctorEmail(email string) Tag { return k.hashed("doctor-email", email) }
+
+// Idempotency tags the first event that a request with an idempotency key led
+// to. A key counts for one user, method and path. None of the texts may hold a
+// NUL.
+func (k TagKey) Idempotency(user int64, method, path, key string) Tag {
+	return k.hashed("idem", strconv.FormatInt(user, 10)+"\x00"+method+"\x00"+path+"\x00"+key)
+}
 
 // hashed is kind:HMAC-SHA-256(kind NUL text), in URL-safe base64.
 func (k TagKey) hashed(kind, text string) Tag {

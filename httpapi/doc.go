@@ -13,7 +13,10 @@
 //	negotiation.go       406
 //	auth.go, tokens.go   401
 //	position.go          what reads and writes wait for
+//	idempotency.go       400: what the client knows a change by
 //	patient.go, ...      the handler, one file per noun
+//	etag.go              304, 412: what the client believes about the record
+//	page.go              which part of a list it asks for
 //	body.go, form.go     413, 415, 400: what the body says
 //	throttle.go          429: login and registration, by account and client_address.go
 //	errors.go            the one table from error to status, when there was one
@@ -23,7 +26,8 @@
 // Accept 406, authentication 401, method 405, existence 404, media type 415,
 // JSON 400, fields 400, and before a password is hashed 429. So a request without
 // credentials is told nothing else, and a record that is not there hides what is
-// wrong with the body.
+// wrong with the body. Of what Carelog adds, a header that cannot be read gets
+// its 400 before existence, and a precondition that fails its 412 right after.
 //
 // # Reads
 //
@@ -42,6 +46,11 @@
 // filled asynchronously. When the wait runs out, a change that is stored is
 // answered with its 2xx and "Carelog-Projected: pending", since it will not be
 // undone, and a refusal with 503, since it could not be seen to be true.
+//
+// Whether a precondition (If-Match) holds is decided with the command, and so is
+// whether a request was carried out before (Idempotency-Key): both are races
+// that only the log can settle. If-None-Match counts for reads of single
+// records, and preconditions by date are not offered.
 //
 // # What this package does not know
 //

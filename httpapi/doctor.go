@@ -13,13 +13,7 @@ const doctorEmailTaken = "doctor with this email already exists."
 
 // listDoctors answers GET /api/doctors/: all there are, in order of id.
 func (a *api) listDoctors(w http.ResponseWriter, r *http.Request) error {
-	ctx, user := r.Context(), userOf(r)
-	doctors, err := asUser(ctx, a, user, func() ([]projections.Doctor, error) { return a.queries.Doctors(ctx, user) })
-	if err != nil {
-		return err
-	}
-	writeList(w, doctors, appendDoctorRow)
-	return nil
+	return serveList(a, w, r, a.queries.Doctors, a.queries.DoctorsPage, appendDoctorRow)
 }
 
 // getDoctor answers GET /api/doctors/{id}/.
@@ -29,7 +23,7 @@ func (a *api) getDoctor(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	writeJSON(w, http.StatusOK, func(dst []byte) []byte { return appendDoctorRow(dst, doctor) })
+	writeUnlessKnown(w, r, doctor.Position, func(dst []byte) []byte { return appendDoctorRow(dst, doctor) })
 	return nil
 }
 
@@ -49,7 +43,7 @@ func (a *api) registerDoctor(w http.ResponseWriter, r *http.Request) error {
 	if err := a.settle(r.Context(), w, pos, sayEmailTaken(err, doctorEmailTaken)); err != nil {
 		return err
 	}
-	writeJSON(w, http.StatusCreated, func(dst []byte) []byte { return appendDoctor(dst, doctor) })
+	writeRecord(w, http.StatusCreated, doctor.Position, func(dst []byte) []byte { return appendDoctor(dst, doctor) })
 	return nil
 }
 
@@ -64,23 +58,33 @@ func (a *api) patchDoctor(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (a *api) amendDoctor(w http.ResponseWriter, r *http.Request, partial bool) error {
+	expected, err := ifMatch(r)
+	if err != nil {
+		return err
+	}
 	change, err := a.readDoctor(r, pathID(r), partial)
 	if err != nil {
-		// That there is no such doctor goes before what is wrong with the body.
-		_, missing := a.queries.Doctor(r.Context(), userOf(r), pathID(r))
-		return cmp.Or(missing, err)
+		// That there is no such doctor, or not in this state, goes before what is
+		// wrong with the body.
+		doctor, missing := a.queries.Doctor(r.Context(), userOf(r), pathID(r))
+		return cmp.Or(missing, expected.Check(doctor.Position), err)
 	}
+	change.IfMatch = expected
 	doctor, pos, err := a.commands.AmendDoctor(r.Context(), callerOf(r), change)
 	if err := a.settle(r.Context(), w, pos, sayEmailTaken(err, doctorEmailTaken)); err != nil {
 		return err
 	}
-	writeJSON(w, http.StatusOK, func(dst []byte) []byte { return appendDoctor(dst, doctor) })
+	writeRecord(w, http.StatusOK, doctor.Position, func(dst []byte) []byte { return appendDoctor(dst, doctor) })
 	return nil
 }
 
 // removeDoctor answers DELETE /api/doctors/{id}/. A body is not looked at.
 func (a *api) removeDoctor(w http.ResponseWriter, r *http.Request) error {
-	pos, err := a.commands.RemoveDoctor(r.Context(), callerOf(r), pathID(r))
+	expected, err := ifMatch(r)
+	if err != nil {
+		return err
+	}
+	pos, err := a.commands.RemoveDoctor(r.Context(), callerOf(r), commands.RemoveDoctor{ID: pathID(r), IfMatch: expected})
 	if err := a.settle(r.Context(), w, pos, err); err != nil {
 		return err
 	}

@@ -69,6 +69,8 @@ var answers = []struct {
 	{commands.ErrNotFound, notFound},
 	{projections.ErrNotFound, notFound},
 	{commands.ErrPairTaken, newFieldError("non_field_errors", "The fields patient, doctor must make a unique set.")},
+	{commands.ErrPreconditionFailed, newDetail(http.StatusPreconditionFailed, "The record's ETag is none of those in If-Match.")},
+	{commands.ErrKeyReused, newDetail(http.StatusUnprocessableEntity, "This Idempotency-Key was used for another request.")},
 
 	{projections.ErrUnknownUser, userNotFound},
 	{projections.ErrInactiveUser, userInactive},

@@ -24,6 +24,8 @@ func TestErrorsAndTheirAnswers(t *testing.T) {
 		{commands.ErrNotFound, 404, `{"detail":"Not found."}`},
 		{projections.ErrNotFound, 404, `{"detail":"Not found."}`},
 		{commands.ErrPairTaken, 400, `{"non_field_errors":["The fields patient, doctor must make a unique set."]}`},
+		{commands.ErrPreconditionFailed, 412, `{"detail":"The record's ETag is none of those in If-Match."}`},
+		{commands.ErrKeyReused, 422, `{"detail":"This Idempotency-Key was used for another request."}`},
 		{projections.ErrUnknownUser, 401, `{"detail":"User not found","code":"user_not_found"}`},
 		{projections.ErrInactiveUser, 401, `{"detail":"User is inactive","code":"user_inactive"}`},
 		{ErrTokenReused, 401, `{"detail":"Token is blacklisted","code":"token_not_valid"}`},

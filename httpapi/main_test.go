@@ -171,8 +171,8 @@ func (f *fakeCommands) AmendPatient(_ context.Context, c commands.Caller, comman
 	return testPatient, f.pos, f.err
 }
 
-func (f *fakeCommands) RemovePatient(_ context.Context, c commands.Caller, id int64) (events.Position, error) {
-	f.take(c, id)
+func (f *fakeCommands) RemovePatient(_ context.Context, c commands.Caller, command commands.RemovePatient) (events.Position, error) {
+	f.take(c, command)
 	return f.pos, f.err
 }
 
@@ -186,8 +186,8 @@ func (f *fakeCommands) AmendDoctor(_ context.Context, c commands.Caller, command
 	return testDoctor, f.pos, f.err
 }
 
-func (f *fakeCommands) RemoveDoctor(_ context.Context, c commands.Caller, id int64) (events.Position, error) {
-	f.take(c, id)
+func (f *fakeCommands) RemoveDoctor(_ context.Context, c commands.Caller, command commands.RemoveDoctor) (events.Position, error) {
+	f.take(c, command)
 	return f.pos, f.err
 }
 
@@ -272,6 +272,32 @@ func (f *fakeQueries) PatientMappings(ctx context.Context, user, patient int64) 
 		return nil, f.as(user)
 	}
 	return f.Mappings(ctx, user)
+}
+
+func (f *fakeQueries) PatientsPage(ctx context.Context, user, limit, offset int64) (projections.Page[projections.Patient], error) {
+	all, err := f.Patients(ctx, user)
+	return pageOf(all, limit, offset), err
+}
+
+func (f *fakeQueries) DoctorsPage(ctx context.Context, user, limit, offset int64) (projections.Page[projections.Doctor], error) {
+	all, err := f.Doctors(ctx, user)
+	return pageOf(all, limit, offset), err
+}
+
+func (f *fakeQueries) MappingsPage(ctx context.Context, user, limit, offset int64) (projections.Page[projections.Mapping], error) {
+	all, err := f.Mappings(ctx, user)
+	return pageOf(all, limit, offset), err
+}
+
+func (f *fakeQueries) PatientMappingsPage(ctx context.Context, user, patient, limit, offset int64) (projections.Page[projections.Mapping], error) {
+	all, err := f.PatientMappings(ctx, user, patient)
+	return pageOf(all, limit, offset), err
+}
+
+func pageOf[R any](all []R, limit, offset int64) projections.Page[R] {
+	count := int64(len(all))
+	begin := min(offset, count)
+	return projections.Page[R]{Count: count, Rows: all[begin:min(begin+limit, count)]}
 }
 
 func (f *fakeQueries) DoctorEmailTaken(_ context.Context, email string, except int64) (bool, error) {

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"context"
 	"errors"
 	"net/http"
 
@@ -11,27 +12,21 @@ import (
 // listMappings answers GET /api/patients/mappings/: those of the user's own
 // patients, in order of id.
 func (a *api) listMappings(w http.ResponseWriter, r *http.Request) error {
-	ctx, user := r.Context(), userOf(r)
-	mappings, err := asUser(ctx, a, user, func() ([]projections.Mapping, error) { return a.queries.Mappings(ctx, user) })
-	if err != nil {
-		return err
-	}
-	writeList(w, mappings, appendMappingRow)
-	return nil
+	return serveList(a, w, r, a.queries.Mappings, a.queries.MappingsPage, appendMappingRow)
 }
 
 // listPatientMappings answers GET /api/patients/mappings/{id}/, where id is a
 // patient's: an empty list also when there is no such patient of the user.
 func (a *api) listPatientMappings(w http.ResponseWriter, r *http.Request) error {
-	ctx, user := r.Context(), userOf(r)
-	mappings, err := asUser(ctx, a, user, func() ([]projections.Mapping, error) {
-		return a.queries.PatientMappings(ctx, user, pathID(r))
-	})
-	if err != nil {
-		return err
-	}
-	writeList(w, mappings, appendMappingRow)
-	return nil
+	patient := pathID(r)
+	return serveList(a, w, r,
+		func(ctx context.Context, user int64) ([]projections.Mapping, error) {
+			return a.queries.PatientMappings(ctx, user, patient)
+		},
+		func(ctx context.Context, user, limit, offset int64) (projections.Page[projections.Mapping], error) {
+			return a.queries.PatientMappingsPage(ctx, user, patient, limit, offset)
+		},
+		appendMappingRow)
 }
 
 // mapDoctor answers POST /api/patients/mappings/.

@@ -10,13 +10,7 @@ import (
 
 // listPatients answers GET /api/patients/: the user's own, in order of id.
 func (a *api) listPatients(w http.ResponseWriter, r *http.Request) error {
-	ctx, user := r.Context(), userOf(r)
-	patients, err := asUser(ctx, a, user, func() ([]projections.Patient, error) { return a.queries.Patients(ctx, user) })
-	if err != nil {
-		return err
-	}
-	writeList(w, patients, appendPatientRow)
-	return nil
+	return serveList(a, w, r, a.queries.Patients, a.queries.PatientsPage, appendPatientRow)
 }
 
 // getPatient answers GET /api/patients/{id}/.
@@ -26,7 +20,7 @@ func (a *api) getPatient(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	writeJSON(w, http.StatusOK, func(dst []byte) []byte { return appendPatientRow(dst, patient) })
+	writeUnlessKnown(w, r, patient.Position, func(dst []byte) []byte { return appendPatientRow(dst, patient) })
 	return nil
 }
 
@@ -45,7 +39,7 @@ func (a *api) registerPatient(w http.ResponseWriter, r *http.Request) error {
 	if err := a.settle(r.Context(), w, pos, err); err != nil {
 		return err
 	}
-	writeJSON(w, http.StatusCreated, func(dst []byte) []byte { return appendPatient(dst, patient) })
+	writeRecord(w, http.StatusCreated, patient.Position, func(dst []byte) []byte { return appendPatient(dst, patient) })
 	return nil
 }
 
@@ -60,24 +54,34 @@ func (a *api) patchPatient(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (a *api) amendPatient(w http.ResponseWriter, r *http.Request, partial bool) error {
+	expected, err := ifMatch(r)
+	if err != nil {
+		return err
+	}
 	change, err := readPatient(r, partial)
 	if err != nil {
-		// That there is no such patient goes before what is wrong with the body.
-		_, missing := a.queries.Patient(r.Context(), userOf(r), pathID(r))
-		return cmp.Or(missing, err)
+		// That there is no such patient, or not in this state, goes before what is
+		// wrong with the body.
+		patient, missing := a.queries.Patient(r.Context(), userOf(r), pathID(r))
+		return cmp.Or(missing, expected.Check(patient.Position), err)
 	}
+	change.IfMatch = expected
 	change.ID = pathID(r)
 	patient, pos, err := a.commands.AmendPatient(r.Context(), callerOf(r), change)
 	if err := a.settle(r.Context(), w, pos, err); err != nil {
 		return err
 	}
-	writeJSON(w, http.StatusOK, func(dst []byte) []byte { return appendPatient(dst, patient) })
+	writeRecord(w, http.StatusOK, patient.Position, func(dst []byte) []byte { return appendPatient(dst, patient) })
 	return nil
 }
 
 // removePatient answers DELETE /api/patients/{id}/. A body is not looked at.
 func (a *api) removePatient(w http.ResponseWriter, r *http.Request) error {
-	pos, err := a.commands.RemovePatient(r.Context(), callerOf(r), pathID(r))
+	expected, err := ifMatch(r)
+	if err != nil {
+		return err
+	}
+	pos, err := a.commands.RemovePatient(r.Context(), callerOf(r), commands.RemovePatient{ID: pathID(r), IfMatch: expected})
 	if err := a.settle(r.Context(), w, pos, err); err != nil {
 		return err
 	}

@@ -31,7 +31,7 @@ func TestPatientCommands(t *testing.T) {
 			commands.AmendPatient{ID: 42, FirstName: text("Al"), LastName: text("Bo"), Age: &age, Gender: text("Other")}},
 		{"PATCH", "/api/patients/42/", `{"age":31}`, commands.AmendPatient{ID: 42, Age: &age}},
 		{"PATCH", "/api/patients/99999999999999999999/", `{}`, commands.AmendPatient{}},
-		{"DELETE", "/api/patients/43/", ``, int64(43)},
+		{"DELETE", "/api/patients/43/", ``, commands.RemovePatient{ID: 43}},
 	} {
 		w := newWorld(t)
 		w.do(test.method, test.path, test.body, "X-Request-Id: r-1")

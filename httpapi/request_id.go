@@ -17,6 +17,8 @@ type request struct {
 	id    string
 	route string // the pattern, never the path: that could hold anything
 	user  int64  // 0 when nobody authenticated
+
+	idempotency commands.Idempotency // of a change with an Idempotency-Key
 }
 
 type requestKey struct{}
@@ -35,7 +37,7 @@ func userOf(r *http.Request) int64 { return requestOf(r.Context()).user }
 // callerOf names the request's user, and the request itself, in events.
 func callerOf(r *http.Request) commands.Caller {
 	known := requestOf(r.Context())
-	return commands.Caller{UserID: known.user, CorrelationID: known.id, RequestID: known.id}
+	return commands.Caller{UserID: known.user, CorrelationID: known.id, RequestID: known.id, Idempotency: known.idempotency}
 }
 
 // identify gives a request its id, the client's own where that is harmless, and

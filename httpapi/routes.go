@@ -46,35 +46,35 @@ func (a *api) routes() []route {
 
 		{"/api/patients/", "Patients", tokenRequired, methods{
 			"GET":  a.query(a.listPatients),
-			"POST": a.command(a.registerPatient),
+			"POST": a.change(a.registerPatient),
 		}},
 		{"/api/patients/{id}/", "Patient", tokenRequired, methods{
 			"GET":    a.query(a.getPatient),
-			"PUT":    a.command(a.putPatient),
-			"PATCH":  a.command(a.patchPatient),
-			"DELETE": a.command(a.removePatient),
+			"PUT":    a.change(a.putPatient),
+			"PATCH":  a.change(a.patchPatient),
+			"DELETE": a.change(a.removePatient),
 		}},
 
 		{"/api/doctors/", "Doctors", tokenRequired, methods{
 			"GET":  a.query(a.listDoctors),
-			"POST": a.command(a.registerDoctor),
+			"POST": a.change(a.registerDoctor),
 		}},
 		{"/api/doctors/{id}/", "Doctor", tokenRequired, methods{
 			"GET":    a.query(a.getDoctor),
-			"PUT":    a.command(a.putDoctor),
-			"PATCH":  a.command(a.patchDoctor),
-			"DELETE": a.command(a.removeDoctor),
+			"PUT":    a.change(a.putDoctor),
+			"PATCH":  a.change(a.patchDoctor),
+			"DELETE": a.change(a.removeDoctor),
 		}},
 
 		{"/api/patients/mappings/", "Mappings", tokenRequired, methods{
 			"GET":  a.query(a.listMappings),
-			"POST": a.command(a.mapDoctor),
+			"POST": a.change(a.mapDoctor),
 		}},
 		{"/api/patients/mappings/{id}/", "Mappings of a Patient", tokenRequired, methods{
 			"GET": a.query(a.listPatientMappings), // id is the patient's
 		}},
 		{"/api/patients/mappings/delete/{id}/", "Mapping", tokenRequired, methods{
-			"DELETE": a.command(a.unmapDoctor),
+			"DELETE": a.change(a.unmapDoctor),
 		}},
 	}
 }

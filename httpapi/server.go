@@ -51,11 +51,11 @@ type Commands interface {
 
 	RegisterPatient(context.Context, commands.Caller, commands.RegisterPatient) (commands.Patient, events.Position, error)
 	AmendPatient(context.Context, commands.Caller, commands.AmendPatient) (commands.Patient, events.Position, error)
-	RemovePatient(ctx context.Context, caller commands.Caller, id int64) (events.Position, error)
+	RemovePatient(context.Context, commands.Caller, commands.RemovePatient) (events.Position, error)
 
 	RegisterDoctor(context.Context, commands.Caller, commands.RegisterDoctor) (commands.Doctor, events.Position, error)
 	AmendDoctor(context.Context, commands.Caller, commands.AmendDoctor) (commands.Doctor, events.Position, error)
-	RemoveDoctor(ctx context.Context, caller commands.Caller, id int64) (events.Position, error)
+	RemoveDoctor(context.Context, commands.Caller, commands.RemoveDoctor) (events.Position, error)
 
 	MapDoctor(context.Context, commands.Caller, commands.MapDoctor) (commands.Mapping, events.Position, error)
 	UnmapDoctor(ctx context.Context, caller commands.Caller, id int64) (events.Position, error)
@@ -67,10 +67,14 @@ type Queries interface {
 	User(ctx context.Context, id int64) (projections.User, error)
 	Patient(ctx context.Context, user, id int64) (projections.Patient, error)
 	Patients(ctx context.Context, user int64) ([]projections.Patient, error)
+	PatientsPage(ctx context.Context, user, limit, offset int64) (projections.Page[projections.Patient], error)
 	Doctor(ctx context.Context, user, id int64) (projections.Doctor, error)
 	Doctors(ctx context.Context, user int64) ([]projections.Doctor, error)
+	DoctorsPage(ctx context.Context, user, limit, offset int64) (projections.Page[projections.Doctor], error)
 	Mappings(ctx context.Context, user int64) ([]projections.Mapping, error)
+	MappingsPage(ctx context.Context, user, limit, offset int64) (projections.Page[projections.Mapping], error)
 	PatientMappings(ctx context.Context, user, patient int64) ([]projections.Mapping, error)
+	PatientMappingsPage(ctx context.Context, user, patient, limit, offset int64) (projections.Page[projections.Mapping], error)
 	DoctorEmailTaken(ctx context.Context, email string, except int64) (bool, error)
 	UserEmailTaken(ctx context.Context, email string) (bool, error)
 }

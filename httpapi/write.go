@@ -58,16 +58,18 @@ func writeNothing(w http.ResponseWriter) { w.WriteHeader(http.StatusNoContent) }
 
 // writeList answers 200 with an array of rows; none is [].
 func writeList[T any](w http.ResponseWriter, rows []T, appendRow func([]byte, T) []byte) {
-	writeJSON(w, http.StatusOK, func(dst []byte) []byte {
-		dst = append(dst, '[')
-		for i, row := range rows {
-			if i > 0 {
-				dst = append(dst, ',')
-			}
-			dst = appendRow(dst, row)
+	writeJSON(w, http.StatusOK, func(dst []byte) []byte { return appendList(dst, rows, appendRow) })
+}
+
+func appendList[T any](dst []byte, rows []T, appendRow func([]byte, T) []byte) []byte {
+	dst = append(dst, '[')
+	for i, row := range rows {
+		if i > 0 {
+			dst = append(dst, ',')
 		}
-		return append(dst, ']')
-	})
+		dst = appendRow(dst, row)
+	}
+	return append(dst, ']')
 }
 
 func appendPatient(dst []byte, p commands.Patient) []byte {

@@ -139,6 +139,12 @@ func (q *Queries) Doctors(ctx context.Context, user int64) ([]Doctor, error) {
 		order by d.id`, user)
 }
 
+// DoctorsPage answers at most limit of those, in order of id, after the first
+// offset. It fails with [ErrUnknownUser] and [ErrInactiveUser].
+func (q *Queries) DoctorsPage(ctx context.Context, user, limit, offset int64) (Page[Doctor], error) {
+	return page(ctx, q, "list doctors", doctorTargets, doctorFields, `doctors d`, user, limit, offset)
+}
+
 // DoctorEmailTaken tells whether a doctor other than the one with the id except
 // (0: any doctor) has exactly this e-mail address.
 func (q *Queries) DoctorEmailTaken(ctx context.Context, email string, except int64) (bool, error) {

@@ -67,7 +67,10 @@ func (mappings) Apply(batch *pgx.Batch, evs []Applied) error {
 
 const mappingFields = `m.id, m.patient_id, m.doctor_id, p.first_name || ' ' || p.last_name, d.first_name || ' ' || d.last_name, m.assigned_at`
 
-const mappingTables = `(mappings m join patients p on p.id = m.patient_id join doctors d on d.id = m.doctor_id)`
+const (
+	mappingTables = `(mappings m` + mappingNames + `)`
+	mappingNames  = ` join patients p on p.id = m.patient_id join doctors d on d.id = m.doctor_id`
+)
 
 func mappingTargets(m *Mapping) []any {
 	return []any{&m.ID, &m.Patient, &m.Doctor, &m.PatientName, &m.DoctorName, &m.AssignedAt}
@@ -95,6 +98,13 @@ func (q *Queries) Mappings(ctx context.Context, user int64) ([]Mapping, error) {
 		order by m.id`, user)
 }
 
+// MappingsPage answers at most limit of those, in order of id, after the first
+// offset. It fails with [ErrUnknownUser] and [ErrInactiveUser].
+func (q *Queries) MappingsPage(ctx context.Context, user, limit, offset int64) (Page[Mapping], error) {
+	return page(ctx, q, "list mappings", mappingTargets,
+		mappingFields, `(select * from mappings where owner_id = $1 offset 0) as m`+mappingNames, user, limit, offset)
+}
+
 // PatientMappings answers the mappings of one of the user's patients in order of
 // id: none for a patient that is not there or another user's. It fails with
 // [ErrUnknownUser] and [ErrInactiveUser].
@@ -105,4 +115,12 @@ func (q *Queries) PatientMappings(ctx context.Context, user, patient int64) ([]M
 		left join users u on u.id = $1
 		left join `+mappingTables+` on m.patient_id = $2 and m.owner_id = $1 and u.active
 		order by m.id`, user, patient)
+}
+
+// PatientMappingsPage answers at most limit of those, in order of id, after the
+// first offset. It fails with [ErrUnknownUser] and [ErrInactiveUser].
+func (q *Queries) PatientMappingsPage(ctx context.Context, user, patient, limit, offset int64) (Page[Mapping], error) {
+	return page(ctx, q, "list a patient's mappings", mappingTargets,
+		mappingFields, `(select * from mappings where patient_id = $4 and owner_id = $1 offset 0) as m`+mappingNames,
+		user, limit, offset, patient)
 }

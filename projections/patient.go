@@ -140,3 +140,10 @@ func (q *Queries) Patients(ctx context.Context, user int64) ([]Patient, error) {
 		left join patients p on p.owner_id = $1 and u.active
 		order by p.id`, user)
 }
+
+// PatientsPage answers at most limit of those, in order of id, after the first
+// offset. It fails with [ErrUnknownUser] and [ErrInactiveUser].
+func (q *Queries) PatientsPage(ctx context.Context, user, limit, offset int64) (Page[Patient], error) {
+	return page(ctx, q, "list patients", patientTargets,
+		patientFields, `(select * from patients where owner_id = $1 offset 0) as p`, user, limit, offset)
+}

@@ -37,11 +37,23 @@ func Configure(config *pgx.ConnConfig) {
 	config.RuntimeParams = params
 }
 
+// Page is a part of a list, and how long the whole list is in the same snapshot.
+type Page[R any] struct {
+	Count int64
+	Rows  []R
+}
+
 // list runs a statement whose first column is the activity of the user who asks
 // and whose other columns are a record's; for one without records it must answer
 // one row in which they are null, the first of them being one that never is null
 // in a record.
 func list[R any](ctx context.Context, q *Queries, doing string, targets func(*R) []any, sql string, args ...any) ([]R, error) {
+	return collect(ctx, q, doing, targets, nil, sql, args...)
+}
+
+// collect is list for a statement that, where last is given, has one more column,
+// a number that is the same in every row.
+func collect[R any](ctx context.Context, q *Queries, doing string, targets func(*R) []any, last *int64, sql string, args ...any) ([]R, error) {
 	rows, err := q.pool.Query(ctx, sql, args...)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", doing, classify(err))
@@ -52,6 +64,9 @@ func list[R any](ctx context.Context, q *Queries, doing string, targets func(*R)
 	full := append([]any{&active}, targets(&record)...)
 	empty := make([]any, len(full))
 	empty[0] = &active
+	if last != nil {
+		full, empty = append(full, last), append(empty, last)
+	}
 
 	records := []R{}
 	for rows.Next() {
@@ -90,4 +105,23 @@ func one[R any](ctx context.Context, q *Queries, doing string, targets func(*R) 
 		return none, ErrNotFound
 	}
 	return records[0], nil
+}
+
+// page answers a part of the records of these tables. The arguments are the user
+// who asks, the limit, the offset, and what else the tables need. Fields begin
+// with the id, which is ordered by.
+//
+// Tables that are a part of others select it behind "offset 0": without that the
+// limit would tempt Postgres to walk through everybody's records in order of id.
+func page[R any](ctx context.Context, q *Queries, doing string, targets func(*R) []any, fields, tables string, args ...any) (Page[R], error) {
+	var page Page[R]
+	var err error
+	page.Rows, err = collect(ctx, q, doing, targets, &page.Count,
+		`select u.active, part.*, whole.count
+		from (values (1)) as always
+		left join users u on u.id = $1
+		left join lateral (select `+fields+` from `+tables+` where u.active order by 1 limit $2 offset $3) as part on true
+		cross join lateral (select count(*) from `+tables+` where u.active) as whole
+		order by 2`, args...)
+	return page, err
 }

@@ -3,6 +3,7 @@ package projections
 import (
 	"context"
 	"errors"
+	"math"
 	"reflect"
 	"testing"
 
@@ -16,16 +17,20 @@ func readOnce(t *testing.T, q *Queries) {
 	t.Helper()
 	ctx := t.Context()
 	for name, err := range map[string]error{
-		"Patient":          second(q.Patient(ctx, 1, 1)),
-		"Patients":         second(q.Patients(ctx, 1)),
-		"Doctor":           second(q.Doctor(ctx, 1, 1)),
-		"Doctors":          second(q.Doctors(ctx, 1)),
-		"Mapping":          second(q.Mapping(ctx, 1, 1)),
-		"Mappings":         second(q.Mappings(ctx, 1)),
-		"PatientMappings":  second(q.PatientMappings(ctx, 1, 1)),
-		"User":             second(q.User(ctx, 1)),
-		"DoctorEmailTaken": second(q.DoctorEmailTaken(ctx, "a", 1)),
-		"UserEmailTaken":   second(q.UserEmailTaken(ctx, "a")),
+		"Patient":             second(q.Patient(ctx, 1, 1)),
+		"Patients":            second(q.Patients(ctx, 1)),
+		"PatientsPage":        second(q.PatientsPage(ctx, 1, 1, 1)),
+		"Doctor":              second(q.Doctor(ctx, 1, 1)),
+		"Doctors":             second(q.Doctors(ctx, 1)),
+		"DoctorsPage":         second(q.DoctorsPage(ctx, 1, 1, 1)),
+		"Mapping":             second(q.Mapping(ctx, 1, 1)),
+		"Mappings":            second(q.Mappings(ctx, 1)),
+		"MappingsPage":        second(q.MappingsPage(ctx, 1, 1, 1)),
+		"PatientMappings":     second(q.PatientMappings(ctx, 1, 1)),
+		"PatientMappingsPage": second(q.PatientMappingsPage(ctx, 1, 1, 1, 1)),
+		"User":                second(q.User(ctx, 1)),
+		"DoctorEmailTaken":    second(q.DoctorEmailTaken(ctx, "a", 1)),
+		"UserEmailTaken":      second(q.UserEmailTaken(ctx, "a")),
 	} {
 		if err != nil && !errors.Is(err, ErrNotFound) {
 			t.Errorf("%s: %v", name, err)
@@ -78,6 +83,15 @@ func TestQueries(t *testing.T) {
 		{"mappings of a patient", func(u int64) (any, error) { return q.PatientMappings(ctx, u, 2) }, 1, []Mapping{mapping1}, nil},
 		{"mappings of another user's patient", func(u int64) (any, error) { return q.PatientMappings(ctx, u, 2) }, 2, []Mapping{}, nil},
 		{"mappings of a missing patient", func(u int64) (any, error) { return q.PatientMappings(ctx, u, 9) }, 1, []Mapping{}, nil},
+		{"the first of the patients", func(u int64) (any, error) { return q.PatientsPage(ctx, u, 1, 0) }, 1, Page[Patient]{2, []Patient{patient1}}, nil},
+		{"the rest of the patients", func(u int64) (any, error) { return q.PatientsPage(ctx, u, 5, 1) }, 1, Page[Patient]{2, []Patient{patient2}}, nil},
+		{"beyond the last patient", func(u int64) (any, error) { return q.PatientsPage(ctx, u, 5, 2) }, 1, Page[Patient]{2, []Patient{}}, nil},
+		{"the farthest page", func(u int64) (any, error) { return q.PatientsPage(ctx, u, 1000, math.MaxInt64-1000) }, 1, Page[Patient]{2, []Patient{}}, nil},
+		{"a page of the patients of another", func(u int64) (any, error) { return q.PatientsPage(ctx, u, 5, 0) }, 2, Page[Patient]{1, []Patient{patient3}}, nil},
+		{"a page of doctors", func(u int64) (any, error) { return q.DoctorsPage(ctx, u, 1, 1) }, 2, Page[Doctor]{2, []Doctor{doctor2}}, nil},
+		{"a page of mappings", func(u int64) (any, error) { return q.MappingsPage(ctx, u, 1, 1) }, 1, Page[Mapping]{2, []Mapping{mapping2}}, nil},
+		{"a page of a patient's mappings", func(u int64) (any, error) { return q.PatientMappingsPage(ctx, u, 2, 3, 0) }, 1, Page[Mapping]{1, []Mapping{mapping1}}, nil},
+		{"a page of the mappings of another user's patient", func(u int64) (any, error) { return q.PatientMappingsPage(ctx, u, 2, 3, 0) }, 2, Page[Mapping]{0, []Mapping{}}, nil},
 		{"a user", func(u int64) (any, error) { return q.User(ctx, u) }, 1, user1, nil},
 		{"a doctor's e-mail address", func(int64) (any, error) { return q.DoctorEmailTaken(ctx, "a@x", 0) }, 0, true, nil},
 		{"one's own", func(int64) (any, error) { return q.DoctorEmailTaken(ctx, "a@x", 1) }, 0, false, nil},
@@ -111,6 +125,12 @@ func inUTC(v any) any {
 		for i := range v {
 			v[i].CreatedAt = v[i].CreatedAt.UTC()
 		}
+	case Page[Patient]:
+		inUTC(v.Rows)
+	case Page[Doctor]:
+		inUTC(v.Rows)
+	case Page[Mapping]:
+		inUTC(v.Rows)
 	case Doctor:
 		v.CreatedAt = v.CreatedAt.UTC()
 		return v

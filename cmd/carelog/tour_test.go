@@ -17,21 +17,19 @@ import (
 	"github.com/carelog/carelog/eventstore/pgtest"
 )
 
-var (
-	tourBlock = regexp.MustCompile("(?s)<!-- tour:[^>]*-->\n```sh\n(.*?)```")
-	someTime  = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z`)
-)
+var someTime = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z`)
 
-// readTour takes the tour out of the README: the commands, and what they answer.
-func readTour(t *testing.T) (script, answers string) {
+// readScript takes a script out of the README: the commands, and what they
+// answer.
+func readScript(t *testing.T, name string) (script, answers string) {
 	t.Helper()
 	text, err := os.ReadFile("../../README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	found := tourBlock.FindSubmatch(text)
+	found := regexp.MustCompile("(?s)<!-- " + name + ":[^>]*-->\n```sh\n(.*?)```").FindSubmatch(text)
 	if found == nil {
-		t.Fatal("the README has no tour")
+		t.Fatalf("the README has no script %q", name)
 	}
 	script = string(found[1])
 	for line := range strings.Lines(script) {
@@ -48,7 +46,7 @@ func readTour(t *testing.T) (script, answers string) {
 func TestTourOfTheREADME(t *testing.T) {
 	database := pgtest.New(t)
 	server := start(t, testConfig(t, map[string]string{"DATABASE_URL": database, "CARELOG_JWT_SECRET": testSecret}))
-	script, want := readTour(t)
+	script, want := readScript(t, "tour")
 	shell := exec.Command("sh", "-eu", "-c", script)
 	shell.Env = append(os.Environ(), "BASE="+server.url)
 	var stderr strings.Builder
@@ -97,6 +95,26 @@ func TestTourOfTheREADME(t *testing.T) {
 	}
 	checkStream(t, server, happened)
 	checkNoPersonalData(t, "the program's log", server.log.String())
+}
+
+// TestRetriesOfTheREADME runs the script that follows the tour, after it and in
+// the same shell.
+func TestRetriesOfTheREADME(t *testing.T) {
+	server := start(t, databaseConfig(t))
+	tour, _ := readScript(t, "tour")
+	script, want := readScript(t, "retries")
+	shell := exec.Command("sh", "-eu", "-c", "{ "+tour+"} >/dev/null\n"+script)
+	shell.Env = append(os.Environ(), "BASE="+server.url)
+	var stderr strings.Builder
+	shell.Stderr = &stderr
+	output, err := shell.Output()
+	if err != nil {
+		t.Fatalf("the script fails: %v: %s", err, stderr.String())
+	}
+	got := someTime.ReplaceAllString(strings.ReplaceAll(string(output), "\n", ""), "<time>")
+	if want := someTime.ReplaceAllString(want, "<time>"); got != want {
+		t.Errorf("the script answers\n%s\nand the README promises\n%s", got, want)
+	}
 }
 
 var personal = []string{"John", "Doe", "Alice", "Smith", "Johnson", "Sarah", "Cardiology", "example.com", "hospital.com", "securepassword", "1234567890", "eyJ"}
