@@ -7,7 +7,10 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/uuid"
@@ -306,15 +309,67 @@ func checkMetadata(t *testing.T, evs []events.Event) {
 }
 
 func TestAConflictDecidesAnew(t *testing.T) {
-	service, log := given(t, patient(5, 1))
-	log.conflicts = maxTries - 1
-	if _, err := service.RemovePatient(t.Context(), Caller{UserID: 1}, RemovePatient{ID: 5}); err != nil || log.loads != maxTries {
-		t.Fatalf("%v after %d decisions", err, log.loads)
+	synctest.Test(t, func(t *testing.T) {
+		service, log := given(t, patient(5, 1))
+		log.conflicts = 9
+		if _, err := service.RemovePatient(t.Context(), Caller{UserID: 1}, RemovePatient{ID: 5}); err != nil || log.loads != 10 {
+			t.Fatalf("%v after %d decisions", err, log.loads)
+		}
+		service, log = given(t, patient(5, 1))
+		log.conflicts = 1000
+		began := time.Now()
+		if _, err := service.RemovePatient(t.Context(), Caller{UserID: 1}, RemovePatient{ID: 5}); !errors.Is(err, ErrBusy) || log.appended != nil {
+			t.Fatalf("%v", err)
+		}
+		if took := time.Since(began); took > 2*retryTime {
+			t.Errorf("gave up after %v", took)
+		}
+	})
+}
+
+func TestTurnsGoOneAfterTheOther(t *testing.T) {
+	var turns turns
+	query := events.Query{{Tags: []events.Tag{"a:1"}}, {Tags: []events.Tag{"b:1", "c:1"}}}
+	if err := turns.await(t.Context(), query); err != nil {
+		t.Fatal(err)
 	}
-	service, log = given(t, patient(5, 1))
-	log.conflicts = maxTries
-	if _, err := service.RemovePatient(t.Context(), Caller{UserID: 1}, RemovePatient{ID: 5}); !errors.Is(err, ErrBusy) || log.appended != nil {
-		t.Fatalf("%v", err)
+	end, err := turns.take(t.Context(), "c:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	impatient, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := turns.await(impatient, query); !errors.Is(err, context.Canceled) {
+		t.Errorf("did not wait for a turn on one of its tags: %v", err)
+	}
+	if err := turns.await(impatient, query[:1]); err != nil {
+		t.Errorf("waited for a turn on another tag: %v", err)
+	}
+	if _, err := turns.take(impatient, "c:1"); !errors.Is(err, context.Canceled) {
+		t.Errorf("took a turn that somebody has: %v", err)
+	}
+	var inTurn, most, done atomic.Int32
+	var group sync.WaitGroup
+	for range 50 {
+		group.Go(func() {
+			end, err := turns.take(t.Context(), "c:1")
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			most.Store(max(most.Load(), inTurn.Add(1)))
+			done.Add(1)
+			inTurn.Add(-1)
+			end()
+		})
+	}
+	end()
+	group.Wait()
+	if most.Load() != 1 || done.Load() != 50 {
+		t.Errorf("%d had their turn, %d at once", done.Load(), most.Load())
+	}
+	if err := turns.await(t.Context(), query); err != nil || len(turns.taken) != 0 {
+		t.Errorf("%d turns are left, %v", len(turns.taken), err)
 	}
 }
 

@@ -4,7 +4,7 @@
 // Every command goes the same way (see execute.go): read the events that a query
 // selects, fold them into the little state that the decision needs, decide, and
 // append on the condition that nothing came in between that would have changed
-// the decision. A conflict starts over, up to ten times. The deciding parts are
+// the decision. A conflict starts over; who met one takes a turn (see turns.go). The deciding parts are
 // pure functions from history and command to events or a refusal; their tests
 // are tables of given, when and then, without a database.
 //

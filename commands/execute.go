@@ -15,8 +15,13 @@ import (
 	"github.com/carelog/carelog/events"
 )
 
-// maxTries is how often a command that met a conflict decides anew.
-const maxTries = 10
+// A command that met a conflict decides anew, at most so often and so long; after
+// the first time it has its turn ([turns]), so that only other processes are in
+// its way.
+const (
+	maxTries  = 100
+	retryTime = 3 * time.Second
+)
 
 // fact is an event of the history that a decision rests on.
 type fact struct {
@@ -52,7 +57,11 @@ func (s *Service) execute(ctx context.Context, caller Caller, command any, query
 		return nil, 0, err
 	}
 	query = request.extend(query)
-	for try := range maxTries {
+	if err := s.turns.await(ctx, query); err != nil {
+		return nil, 0, err
+	}
+	started := time.Now()
+	for try := 0; try < maxTries && time.Since(started) < retryTime; try++ {
 		history, head, err := s.load(ctx, query)
 		if err != nil {
 			return nil, 0, err
@@ -81,6 +90,14 @@ func (s *Service) execute(ctx context.Context, caller Caller, command any, query
 		}
 		if !errors.Is(err, events.ErrConflict) {
 			return nil, last, err
+		}
+		if try == 0 {
+			end, err := s.turns.take(ctx, query[0].Tags[0])
+			if err != nil {
+				return nil, 0, err
+			}
+			defer end()
+			continue
 		}
 		if err := sleepAfterConflict(ctx, try); err != nil {
 			return nil, 0, err
@@ -165,9 +182,9 @@ func (s *Service) finish(caller Caller, request repeatable, drafts []draft) ([]e
 	return evs, nil
 }
 
-// sleepAfterConflict keeps those who collided from colliding again.
+// sleepAfterConflict keeps processes that collided from colliding again.
 func sleepAfterConflict(ctx context.Context, try int) error {
-	timer := time.NewTimer(rand.N(time.Millisecond << try))
+	timer := time.NewTimer(rand.N(time.Millisecond << min(try, 6)))
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():

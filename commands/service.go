@@ -29,7 +29,7 @@ type Credentials interface {
 	Remove(ctx context.Context, userID int64) error
 }
 
-// Service takes the commands of users.
+// Service takes the commands of users. It must not be copied.
 type Service struct {
 	Log         Log
 	TagKey      events.TagKey // the log's
@@ -37,6 +37,8 @@ type Service struct {
 	Credentials Credentials
 	Now         func() time.Time
 	NewID       func() (uuid.UUID, error) // of events: UUIDv7
+
+	turns turns
 }
 
 // Caller is who sends a command, and in the course of what.

@@ -63,6 +63,9 @@ func (a *api) amendDoctor(w http.ResponseWriter, r *http.Request, partial bool) 
 		return err
 	}
 	change, err := a.readDoctor(r, pathID(r), partial)
+	if errors.Is(err, bodyTooLarge) {
+		return err
+	}
 	if err != nil {
 		// That there is no such doctor, or not in this state, goes before what is
 		// wrong with the body.

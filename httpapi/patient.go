@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"cmp"
+	"errors"
 	"net/http"
 
 	"github.com/carelog/carelog/commands"
@@ -59,6 +60,9 @@ func (a *api) amendPatient(w http.ResponseWriter, r *http.Request, partial bool)
 		return err
 	}
 	change, err := readPatient(r, partial)
+	if errors.Is(err, bodyTooLarge) {
+		return err
+	}
 	if err != nil {
 		// That there is no such patient, or not in this state, goes before what is
 		// wrong with the body.
