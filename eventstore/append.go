@@ -111,10 +111,15 @@ type appender struct {
 
 // commit appends the group and answers each of its requests.
 func (a *appender) commit(ctx context.Context, group []*request) {
-	// A commit that was begun is awaited even when the process is stopping, as
-	// long as the statement's own timeout allows.
+	// A commit that was begun is awaited a moment longer when the process is
+	// stopping, so that its callers learn what became of it.
+	stopping := ctx
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
 	defer cancel()
+	defer context.AfterFunc(stopping, func() {
+		pause(ctx, stopTimeout)
+		cancel()
+	})()
 	stored, err := a.insert(ctx, group)
 	switch {
 	case err == nil:
@@ -136,8 +141,12 @@ func (a *appender) commit(ctx context.Context, group []*request) {
 	}
 }
 
-// commitTimeout bounds one group, waiting for the lock included.
-const commitTimeout = 30 * time.Second
+// Bounds of one group, waiting for the lock included: at all, and once the
+// process is stopping.
+const (
+	commitTimeout = 30 * time.Second
+	stopTimeout   = time.Second
+)
 
 // result tells where the events of a group's member went; one that failed its
 // condition has none.

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -360,5 +361,40 @@ func TestMistakesOfTheOperator(t *testing.T) {
 	}
 	if err := program.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "nosuchdatabase") {
 		t.Errorf("a database that is not there: %v", err)
+	}
+}
+
+// TestAStopHasADeadline: a PostgreSQL that hangs does not keep the program from
+// stopping, nor the next one from starting.
+func TestAStopHasADeadline(t *testing.T) {
+	config := privateConfig(t)
+	config.ShutdownTimeout = 6 * time.Second
+	server := start(t, config)
+	access, _ := server.register(t, "John Doe", "john@example.com", "securepassword123")
+	server.mustAs(t, access, "POST", "/api/patients/", somePatient, 201)
+	frozen := server.program.postgres.home.processes()
+	if len(frozen) < 5 {
+		t.Skip("this system does not tell PostgreSQL's processes")
+	}
+	for _, pid := range frozen {
+		if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+	}
+	began := time.Now()
+	server.cancel()
+	if err := <-server.ended; err == nil || !strings.Contains(err.Error(), "was killed") {
+		t.Errorf("it ended with %v", err)
+	}
+	server.ended <- nil
+	if took := time.Since(began); took > 2*config.ShutdownTimeout {
+		t.Errorf("it stopped after %v", took)
+	}
+	if left := server.program.postgres.home.processes(); len(left) > 0 {
+		t.Errorf("processes are left: %v", left)
+	}
+	server = start(t, config)
+	if list := server.mustAs(t, access, "GET", "/api/patients/", "", 200); strings.Count(string(list.body), `"id":`) != 1 {
+		t.Errorf("%s", list.body)
 	}
 }

@@ -203,7 +203,15 @@ func (l *pipeline) close() {
 		l.conn.Close()
 	}
 	if l.pool != nil {
-		l.pool.Close()
+		closed := make(chan struct{})
+		go func() {
+			l.pool.Close()
+			close(closed)
+		}()
+		select {
+		case <-closed:
+		case <-time.After(waitTimeout): // the pool waits longer for a database that hangs
+		}
 	}
 	l.presence.leave()
 }

@@ -138,7 +138,11 @@ func (p *postgres) serve(ctx context.Context) error {
 		}
 	}
 	stop := func() error {
-		return stopServer(func(s syscall.Signal) { cmd.Process.Signal(s) }, ended, p.options.StopTimeout)
+		err := stopServer(func(s syscall.Signal) { cmd.Process.Signal(s) }, ended, p.options.StopTimeout)
+		if err != nil {
+			p.home.killOrphans()
+		}
+		return err
 	}
 	ready := false
 	for pause := 10 * time.Millisecond; !ready; pause = min(2*pause, 200*time.Millisecond) {

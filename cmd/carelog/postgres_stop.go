@@ -29,6 +29,7 @@ func (h *postgresHome) clearLeftover(timeout time.Duration) error {
 	if err != nil {
 		return fmt.Errorf("look for a running PostgreSQL: %w", err)
 	}
+	defer h.killOrphans()
 	first, rest, _ := strings.Cut(string(content), "\n")
 	pid, err := strconv.Atoi(first)
 	if err != nil || pid <= 1 || pid == os.Getpid() {
@@ -62,6 +63,32 @@ func (h *postgresHome) runs(pid int) bool {
 	return err == nil && strings.Contains(string(args), " -D "+h.data+" ")
 }
 
+// killOrphans ends what is left of a server that was killed: its processes that
+// work in the data directory with no postmaster over them. They would keep the
+// next server from starting. Where there is no /proc, PostgreSQL tells of them.
+func (h *postgresHome) killOrphans() {
+	for _, pid := range h.processes() {
+		syscall.Kill(pid, syscall.SIGKILL)
+	}
+}
+
+// processes are those of PostgreSQL that work in the data directory.
+func (h *postgresHome) processes() (pids []int) {
+	links, _ := filepath.Glob("/proc/[0-9]*/cwd") // the only error is a bad pattern
+	for _, link := range links {
+		process := filepath.Dir(link)
+		dir, dirErr := os.Readlink(link)
+		program, programErr := os.Readlink(filepath.Join(process, "exe"))
+		if dirErr != nil || programErr != nil || dir != h.data || filepath.Base(program) != "postgres" {
+			continue
+		}
+		if pid, err := strconv.Atoi(filepath.Base(process)); err == nil {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
 // stopServer ends a PostgreSQL: cleanly within the timeout, else without
 // finishing its work, which it then recovers from its log at the next start.
 func stopServer(signal func(syscall.Signal), ended func(time.Duration) bool, timeout time.Duration) error {
@@ -70,11 +97,11 @@ func stopServer(signal func(syscall.Signal), ended func(time.Duration) bool, tim
 		return nil
 	}
 	signal(syscall.SIGQUIT) // "immediate"
-	if ended(5 * time.Second) {
+	if ended(time.Second) {
 		return fmt.Errorf("PostgreSQL did not stop within %v and was stopped at once: it recovers at the next start", timeout)
 	}
 	signal(syscall.SIGKILL)
-	if ended(5 * time.Second) {
+	if ended(time.Second) {
 		return fmt.Errorf("PostgreSQL did not stop within %v and was killed: it recovers at the next start", timeout)
 	}
 	return errors.New("PostgreSQL cannot be stopped: its process hangs in the kernel")

@@ -46,7 +46,7 @@ func newProgram(config Config, logger *slog.Logger) (*program, error) {
 		p.postgres = newPostgres(postgresOptions{
 			Dir:         filepath.Join(config.DataDir, "postgres"),
 			BinDir:      config.PostgresBin,
-			StopTimeout: config.ShutdownTimeout,
+			StopTimeout: config.ShutdownTimeout / 3,
 			Logger:      logger,
 		})
 	}
@@ -75,8 +75,9 @@ func (p *program) Close() error {
 	return nil
 }
 
-// Run serves until the context ends, then finishes what was accepted within the
-// shutdown timeout and returns nil. It waits for a database and a NATS server
+// Run serves until the context ends, then finishes what was accepted and returns
+// nil, all within the shutdown timeout: half of it is for requests and the read
+// tables, a third for PostgreSQL. It waits for a database and a NATS server
 // that are still coming up, and for ever for ones that went away.
 func (p *program) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
@@ -156,7 +157,7 @@ func (p *program) serveHTTP(w http.ResponseWriter, r *http.Request) {
 // in what they appended.
 func (p *program) drain(server *http.Server, pipeline *pipeline) error {
 	p.logger.Info("carelog is stopping")
-	ctx, cancel := context.WithTimeout(context.Background(), p.config.ShutdownTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), p.config.ShutdownTimeout/2)
 	defer cancel()
 	if err := server.Shutdown(ctx); err != nil {
 		p.logger.Warn("some requests were not finished in time", "error", err)

@@ -24,6 +24,8 @@ type running struct {
 	secret  string
 	log     *logBuffer
 	stop    func() // stops it in good order and waits
+	cancel  func() // tells it to stop
+	ended   chan error
 	client  *http.Client
 }
 
@@ -113,7 +115,7 @@ func start(t testing.TB, config Config) *running {
 			t.Fatal(err)
 		}
 	}
-	return &running{program: program, url: program.URL(), secret: string(secret), log: log, stop: stop, client: client}
+	return &running{program: program, url: program.URL(), secret: string(secret), log: log, stop: stop, cancel: cancel, ended: ended, client: client}
 }
 
 type reply struct {
