@@ -1,12 +1,16 @@
 package main
 
 import (
+	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // TestTheDatabaseIsRestoredToAnOlderState: the NATS store has outlived it, and
@@ -106,5 +110,37 @@ func TestANewDatabaseBesideAnOldNATSStore(t *testing.T) {
 	}
 	server = start(t, config)
 	access, _ = server.register(t, "John Doe", "john@example.com", "securepassword123")
+	eventually(t, "events come over NATS", 10*time.Second, func() bool { return overBus(t, server, access) })
+}
+
+var newLogBlock = regexp.MustCompile("(?s)<!-- new log id:[^>]*-->\n```sql\n(.*?)```")
+
+// TestARestoredLogGetsANewID, by what the README says.
+func TestARestoredLogGetsANewID(t *testing.T) {
+	text, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := newLogBlock.FindSubmatch(text)
+	if found == nil {
+		t.Fatal("the README does not say how a log gets a new id")
+	}
+	config := databaseConfig(t)
+	server := start(t, config)
+	access, _ := server.register(t, "John Doe", "john@example.com", "securepassword123")
+	server.mustAs(t, access, "POST", "/api/patients/", somePatient, 201)
+	server.stop()
+	conn, err := pgx.Connect(t.Context(), config.DatabaseURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	if _, err := conn.Exec(t.Context(), string(found[1])); err != nil {
+		t.Fatal(err)
+	}
+	server = start(t, config)
+	if list := server.mustAs(t, access, "GET", "/api/patients/", "", 200); strings.Count(string(list.body), `"id":`) != 1 {
+		t.Errorf("%s", list.body)
+	}
 	eventually(t, "events come over NATS", 10*time.Second, func() bool { return overBus(t, server, access) })
 }
