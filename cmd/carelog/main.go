@@ -137,13 +137,17 @@ func addSettings(flags *pflag.FlagSet) {
 	flags.SortFlags = false
 	for _, s := range settings {
 		if s.flag != "" {
-			usage := s.usage
-			if s.initial != "" {
-				usage += " (default " + s.initial + ")"
-			}
-			flags.String(s.flag, "", usage)
+			addSetting(flags, s)
 		}
 	}
+}
+
+func addSetting(flags *pflag.FlagSet, s setting) {
+	usage := s.usage
+	if s.initial != "" {
+		usage += " (default " + s.initial + ")"
+	}
+	flags.String(s.flag, "", usage)
 }
 
 func withoutFlag() string {
