@@ -58,16 +58,17 @@ type Commands interface {
 	UnmapDoctor(ctx context.Context, caller commands.Caller, id int64) (events.Position, error)
 }
 
-// Queries reads the read tables. The methods that take a user check the user's
-// state in the same statement. [projections.Queries] is one.
+// Queries reads the read tables. The methods that take a session check it, and
+// the user's state, in the same statement. [projections.Queries] is one.
 type Queries interface {
-	User(ctx context.Context, id int64) (projections.User, error)
-	Patient(ctx context.Context, user, id int64) (projections.Patient, error)
-	Patients(ctx context.Context, user int64) ([]projections.Patient, error)
-	Doctor(ctx context.Context, user, id int64) (projections.Doctor, error)
-	Doctors(ctx context.Context, user int64) ([]projections.Doctor, error)
-	Mappings(ctx context.Context, user int64) ([]projections.Mapping, error)
-	PatientMappings(ctx context.Context, user, patient int64) ([]projections.Mapping, error)
+	NewSession(ctx context.Context, user int64) (projections.Session, error)
+	User(ctx context.Context, user projections.Session) (projections.User, error)
+	Patient(ctx context.Context, user projections.Session, id int64) (projections.Patient, error)
+	Patients(ctx context.Context, user projections.Session) ([]projections.Patient, error)
+	Doctor(ctx context.Context, user projections.Session, id int64) (projections.Doctor, error)
+	Doctors(ctx context.Context, user projections.Session) ([]projections.Doctor, error)
+	Mappings(ctx context.Context, user projections.Session) ([]projections.Mapping, error)
+	PatientMappings(ctx context.Context, user projections.Session, patient int64) ([]projections.Mapping, error)
 	DoctorEmailTaken(ctx context.Context, email string, except int64) (bool, error)
 	UserEmailTaken(ctx context.Context, email string) (bool, error)
 }

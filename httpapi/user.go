@@ -99,18 +99,21 @@ func (a *api) login(w http.ResponseWriter, r *http.Request) error {
 	if err != nil && !errors.Is(err, commands.ErrNotFound) {
 		return err
 	}
+	// The session begins before the password is looked at: see tokens.
+	session, refused := asUser(ctx, a, projections.Session{User: user}, func() (projections.Session, error) {
+		return a.queries.NewSession(ctx, user)
+	})
 	right, err := a.accounts.VerifyPassword(ctx, user, *password)
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
-	}
-	if !right {
+	case !right:
 		return noActiveAccount
+	case refused != nil:
+		return sayNoAccount(refused, noActiveAccount)
 	}
-	if err := a.checkUser(ctx, user); err != nil {
-		return sayNoAccount(err, noActiveAccount)
-	}
-	requestOf(ctx).user = user
-	refresh, access, err := a.signPair(user, a.tokens.claim(refreshType, user))
+	requestOf(ctx).user = session
+	refresh, access, err := a.signPair(session, a.tokens.claim(refreshType, session))
 	if err != nil {
 		return err
 	}
@@ -140,11 +143,12 @@ func (a *api) refresh(w http.ResponseWriter, r *http.Request) error {
 	if token.user == 0 {
 		return namesNoUser
 	}
-	if err := a.checkUser(ctx, token.user); err != nil {
+	session := token.session()
+	if err := a.checkUser(ctx, session); err != nil {
 		return sayNoAccount(err, noAccountForToken)
 	}
-	requestOf(ctx).user = token.user
-	successor := a.tokens.claim(refreshType, token.user)
+	requestOf(ctx).user = session
+	successor := a.tokens.claim(refreshType, session)
 	err = a.accounts.Rotate(ctx, RotateToken{
 		JTI:              token.id,
 		UserID:           token.user,
@@ -155,7 +159,7 @@ func (a *api) refresh(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	refresh, access, err := a.signPair(token.user, successor)
+	refresh, access, err := a.signPair(session, successor)
 	if err != nil {
 		return err
 	}
@@ -175,10 +179,10 @@ func sayNoAccount(err error, answer *apiError) error {
 }
 
 // signPair signs a refresh token and a new access token to go with it.
-func (a *api) signPair(user int64, of claims) (refresh, access string, err error) {
+func (a *api) signPair(session projections.Session, of claims) (refresh, access string, err error) {
 	if refresh, err = a.tokens.sign(of); err != nil {
 		return "", "", err
 	}
-	access, err = a.tokens.sign(a.tokens.claim(accessType, user))
+	access, err = a.tokens.sign(a.tokens.claim(accessType, session))
 	return refresh, access, err
 }

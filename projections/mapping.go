@@ -75,20 +75,20 @@ func mappingTargets(m *Mapping) []any {
 
 // Mapping answers one mapping of the user's patients. It fails with
 // [ErrNotFound] for one that is not there or another user's, with
-// [ErrUnknownUser] and [ErrInactiveUser].
-func (q *Queries) Mapping(ctx context.Context, user, id int64) (Mapping, error) {
+// [ErrUnknownUser], [ErrInactiveUser] and [ErrSessionEnded].
+func (q *Queries) Mapping(ctx context.Context, user Session, id int64) (Mapping, error) {
 	return one(ctx, q, "read a mapping", mappingTargets,
-		`select u.active, `+mappingFields+`
+		`select `+userState+mappingFields+`
 		from (values (1)) as always
 		left join users u on u.id = $1
 		left join `+mappingTables+` on m.id = $2 and m.owner_id = $1 and u.active`, user, id)
 }
 
 // Mappings answers all mappings of the user's patients in order of id. It fails
-// with [ErrUnknownUser] and [ErrInactiveUser].
-func (q *Queries) Mappings(ctx context.Context, user int64) ([]Mapping, error) {
+// with [ErrUnknownUser], [ErrInactiveUser] and [ErrSessionEnded].
+func (q *Queries) Mappings(ctx context.Context, user Session) ([]Mapping, error) {
 	return list(ctx, q, "list mappings", mappingTargets,
-		`select u.active, `+mappingFields+`
+		`select `+userState+mappingFields+`
 		from (values (1)) as always
 		left join users u on u.id = $1
 		left join `+mappingTables+` on m.owner_id = $1 and u.active
@@ -97,10 +97,10 @@ func (q *Queries) Mappings(ctx context.Context, user int64) ([]Mapping, error) {
 
 // PatientMappings answers the mappings of one of the user's patients in order of
 // id: none for a patient that is not there or another user's. It fails with
-// [ErrUnknownUser] and [ErrInactiveUser].
-func (q *Queries) PatientMappings(ctx context.Context, user, patient int64) ([]Mapping, error) {
+// [ErrUnknownUser], [ErrInactiveUser] and [ErrSessionEnded].
+func (q *Queries) PatientMappings(ctx context.Context, user Session, patient int64) ([]Mapping, error) {
 	return list(ctx, q, "list a patient's mappings", mappingTargets,
-		`select u.active, `+mappingFields+`
+		`select `+userState+mappingFields+`
 		from (values (1)) as always
 		left join users u on u.id = $1
 		left join `+mappingTables+` on m.patient_id = $2 and m.owner_id = $1 and u.active

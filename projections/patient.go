@@ -120,21 +120,21 @@ func patientTargets(p *Patient) []any {
 }
 
 // Patient answers one of the user's patients. It fails with [ErrNotFound] for
-// one that is not there or another user's, with [ErrUnknownUser] and
-// [ErrInactiveUser].
-func (q *Queries) Patient(ctx context.Context, user, id int64) (Patient, error) {
+// one that is not there or another user's, with [ErrUnknownUser],
+// [ErrInactiveUser] and [ErrSessionEnded].
+func (q *Queries) Patient(ctx context.Context, user Session, id int64) (Patient, error) {
 	return one(ctx, q, "read a patient", patientTargets,
-		`select u.active, `+patientFields+`
+		`select `+userState+patientFields+`
 		from (values (1)) as always
 		left join users u on u.id = $1
 		left join patients p on p.id = $2 and p.owner_id = $1 and u.active`, user, id)
 }
 
 // Patients answers all of the user's patients in order of id. It fails with
-// [ErrUnknownUser] and [ErrInactiveUser].
-func (q *Queries) Patients(ctx context.Context, user int64) ([]Patient, error) {
+// [ErrUnknownUser], [ErrInactiveUser] and [ErrSessionEnded].
+func (q *Queries) Patients(ctx context.Context, user Session) ([]Patient, error) {
 	return list(ctx, q, "list patients", patientTargets,
-		`select u.active, `+patientFields+`
+		`select `+userState+patientFields+`
 		from (values (1)) as always
 		left join users u on u.id = $1
 		left join patients p on p.owner_id = $1 and u.active

@@ -7,6 +7,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/carelog/carelog/events"
 )
 
 // Queries answers reads from the read tables. Each is one SQL statement, so one
@@ -37,21 +39,33 @@ func Configure(config *pgx.ConnConfig) {
 	config.RuntimeParams = params
 }
 
-// list runs a statement whose first column is the activity of the user who asks
-// and whose other columns are a record's; for one without records it must answer
-// one row in which they are null, the first of them being one that never is null
-// in a record.
-func list[R any](ctx context.Context, q *Queries, doing string, targets func(*R) []any, sql string, args ...any) ([]R, error) {
-	rows, err := q.pool.Query(ctx, sql, args...)
+// Session is who asks: a user, with the tokens of one epoch. Every query checks
+// in its own statement that the user may act and that the epoch still lasts.
+type Session struct {
+	User  int64
+	Epoch events.Position // of the user's tokens, see [User]
+}
+
+// userState is what a statement must select first for list to check the session;
+// the user who asks is u there.
+const userState = `u.active, u.token_epoch, `
+
+// list runs a statement whose first columns are userState, whose first argument
+// is the user who asks, and whose other columns are a record's; for one without
+// records it must answer one row in which they are null, the first of them being
+// one that never is null in a record.
+func list[R any](ctx context.Context, q *Queries, doing string, targets func(*R) []any, sql string, session Session, args ...any) ([]R, error) {
+	rows, err := q.pool.Query(ctx, sql, append([]any{session.User}, args...)...)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", doing, classify(err))
 	}
 	defer rows.Close()
 	var record R
 	var active bool
-	full := append([]any{&active}, targets(&record)...)
+	var epoch events.Position
+	full := append([]any{&active, &epoch}, targets(&record)...)
 	empty := make([]any, len(full))
-	empty[0] = &active
+	empty[0], empty[1] = &active, &epoch
 
 	records := []R{}
 	for rows.Next() {
@@ -60,7 +74,7 @@ func list[R any](ctx context.Context, q *Queries, doing string, targets func(*R)
 			return nil, ErrUnknownUser
 		}
 		into := full
-		if raw[1] == nil {
+		if raw[2] == nil {
 			into = empty
 		}
 		if err := rows.Scan(into...); err != nil {
@@ -69,7 +83,10 @@ func list[R any](ctx context.Context, q *Queries, doing string, targets func(*R)
 		if !active {
 			return nil, ErrInactiveUser
 		}
-		if raw[1] != nil {
+		if epoch != session.Epoch {
+			return nil, ErrSessionEnded
+		}
+		if raw[2] != nil {
 			records = append(records, record)
 		}
 	}
@@ -80,9 +97,9 @@ func list[R any](ctx context.Context, q *Queries, doing string, targets func(*R)
 }
 
 // one is list for a statement that answers at most one record.
-func one[R any](ctx context.Context, q *Queries, doing string, targets func(*R) []any, sql string, args ...any) (R, error) {
+func one[R any](ctx context.Context, q *Queries, doing string, targets func(*R) []any, sql string, session Session, args ...any) (R, error) {
 	var none R
-	records, err := list(ctx, q, doing, targets, sql, args...)
+	records, err := list(ctx, q, doing, targets, sql, session, args...)
 	if err != nil {
 		return none, err
 	}
