@@ -8,10 +8,11 @@ import (
 	"github.com/carelog/carelog/projections"
 )
 
-const (
-	userEmailTaken = "user with this email already exists."
-	maxPassword    = 1024 // bytes: enough for any passphrase, and a bound on what is hashed
-)
+const userEmailTaken = "user with this email already exists."
+
+// MaxPassword is the most bytes that a password may have: enough for any
+// passphrase, and a bound on what is hashed.
+const MaxPassword = 1024
 
 var (
 	noActiveAccount   = newDetail(http.StatusUnauthorized, "No active account found with the given credentials")
@@ -53,7 +54,7 @@ func (a *api) readAccount(r *http.Request) (newAccount, error) {
 		return newAccount{}, err
 	}
 	f := newForm(b, false)
-	name, email, password := f.text("name", 255), f.email("email", 254), f.password("password", maxPassword)
+	name, email, password := f.text("name", 255), f.email("email", 254), f.password("password", MaxPassword)
 	if password != nil {
 		err := commands.CheckPassword(*password, textOf(name), textOf(email))
 		if weak, ok := errors.AsType[*commands.PasswordError](err); ok {
@@ -91,7 +92,7 @@ func (a *api) login(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	f := newForm(b, false)
-	username, password := f.text("username", 0), f.password("password", maxPassword)
+	username, password := f.text("username", 0), f.password("password", MaxPassword)
 	if err := f.err(); err != nil {
 		return err
 	}

@@ -49,7 +49,7 @@ func (b *logBuffer) String() string {
 func testConfig(t testing.TB, vars map[string]string) Config {
 	t.Helper()
 	all := map[string]string{
-		"CARELOG_ADDR": "127.0.0.1:0", "CARELOG_DATA_DIR": filepath.Join(t.TempDir(), "not", "there", "yet"), "CARELOG_LOG_LEVEL": "debug",
+		"CARELOG_ADDR": "127.0.0.1:0", "CARELOG_DATA_DIR": filepath.Join(dataDir(t), "not", "there", "yet"), "CARELOG_LOG_LEVEL": "debug",
 	}
 	for name, value := range vars {
 		all[name] = value
