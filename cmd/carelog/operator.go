@@ -37,6 +37,7 @@ type operator struct {
 	queries     *projections.Queries
 	projections projections.Config // for a runner and a lease
 	progress    *projections.Progress
+	stuckAfter  time.Duration // without any progress, await gives up; tests change it
 }
 
 // addOperatorSettings adds the flags that say where the database is.
@@ -74,7 +75,7 @@ func operate(cmd *cobra.Command, work func(context.Context, *operator) error) er
 // migrated it, it must have the schema of this program.
 func withOperator(ctx context.Context, config Config, logger *slog.Logger, work func(context.Context, *operator) error) error {
 	onDatabase := func(ctx context.Context, url string) error {
-		o := &operator{config: config, logger: logger, registry: events.NewRegistry()}
+		o := &operator{config: config, logger: logger, registry: events.NewRegistry(), stuckAfter: 10 * time.Second}
 		return o.do(ctx, url, work)
 	}
 	if config.DatabaseURL == "" {
@@ -159,15 +160,13 @@ func (o *operator) prepare(ctx context.Context, database *pgxpool.Config) error 
 // How an operator's command waits for the read tables.
 const (
 	awaitStep    = 500 * time.Millisecond // between looks at what goes on
-	awaitStuck   = 10 * time.Second       // without any progress: it gives up
 	awaitSilence = 20 * time.Millisecond  // before the log is read: no bus is there
 )
 
 // await returns when the read tables contain the position. Whoever holds the
 // lease of the projections applies the events; when nobody does, this command
 // takes the lease and applies the log itself. It fails when that is stopped at an
-// event, or makes no progress for awaitStuck; what is stored takes effect later
-// then.
+// event, or makes no progress for a while; what is stored takes effect later then.
 func (o *operator) await(ctx context.Context, position events.Position) error {
 	ctx, stop := context.WithCancel(ctx)
 	applied := make(chan error, 1)
@@ -190,7 +189,7 @@ func (o *operator) await(ctx context.Context, position events.Position) error {
 			continue
 		}
 		reason := o.progress.Live()
-		if _, stopped := errors.AsType[*projections.StoppedError](reason); !stopped && time.Since(moved) < awaitStuck {
+		if _, stopped := errors.AsType[*projections.StoppedError](reason); !stopped && time.Since(moved) < o.stuckAfter {
 			continue
 		}
 		if reason == nil {

@@ -27,8 +27,11 @@ const joinWithin = 30 * time.Second
 // in between.
 func withPrivateDatabase(ctx context.Context, config Config, logger *slog.Logger, work func(ctx context.Context, url string) error) error {
 	dir := filepath.Join(config.DataDir, "postgres")
-	if _, err := os.Stat(filepath.Join(dir, "data")); errors.Is(err, fs.ErrNotExist) {
+	switch _, err := os.Stat(filepath.Join(dir, "data")); {
+	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("there is no database in %s: set CARELOG_DATA_DIR (or --data-dir) to the server's data directory; `carelog serve` makes a new one", config.DataDir)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%s belongs to another user: run carelog as that user or as root", config.DataDir)
 	}
 	for deadline := time.Now().Add(joinWithin); ; {
 		server := newPostgres(postgresOptions{Dir: dir, BinDir: config.PostgresBin, StopTimeout: config.ShutdownTimeout, Logger: logger})

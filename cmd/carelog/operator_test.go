@@ -7,8 +7,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/carelog/carelog/commands"
 	"github.com/carelog/carelog/events"
@@ -137,4 +139,41 @@ func TestOperatorRefusesOtherSchemas(t *testing.T) {
 			version_id bigint not null, is_applied boolean not null, tstamp timestamp not null default now());
 		insert into migrations (version_id, is_applied) values (0, true), (1, true);`+string(first))
 	expect(config, "")
+}
+
+// TestOperatorTellsWhatIsNotEffective: the events are stored, and the command
+// says that and why nobody sees them yet.
+func TestOperatorTellsWhatIsNotEffective(t *testing.T) {
+	config := databaseConfig(t)
+	start(t, config).stop()
+	impatient := func(ctx context.Context, o *operator) error {
+		o.stuckAfter = 100 * time.Millisecond
+		return addPatient(t, 1)(ctx, o)
+	}
+	hung, err := pgx.Connect(t.Context(), config.DatabaseURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer hung.Close(context.Background())
+	if _, err := hung.Exec(t.Context(), `select pg_advisory_lock(x'63617265'::int, 1)`); err != nil { // the lease
+		t.Fatal(err)
+	}
+	err = withOperator(t.Context(), config, quiet(), impatient)
+	if want := "event 1 is stored, but not effective yet: the read tables stand at event 0: the process that applies events makes no progress"; err == nil || err.Error() != want {
+		t.Errorf("with a process that hangs: %v", err)
+	}
+	hung.Close(t.Context())
+
+	err = withOperator(t.Context(), config, quiet(), func(ctx context.Context, o *operator) error {
+		_, err := o.store.Append(ctx, []events.Event{{
+			ID: uuid.New(), Type: "patient.vaccinated", SchemaVersion: 1, Tags: []events.Tag{"patient:1"}, Data: []byte("{}"), Metadata: []byte("{}"),
+		}}, events.AppendCondition{})
+		if err != nil {
+			return err
+		}
+		return addPatient(t, 1)(ctx, o)
+	})
+	if err == nil || !strings.Contains(err.Error(), "event 3 is stored, but not effective yet") || !strings.Contains(err.Error(), `"patient.vaccinated"`) {
+		t.Errorf("with an event of a newer program: %v", err)
+	}
 }
