@@ -93,6 +93,10 @@ func (c credentials) Add(_ context.Context, user int64, hash string) error {
 	c[user] = hash
 	return nil
 }
+func (c credentials) Change(_ context.Context, user int64, hash string) error {
+	c[user] = hash
+	return nil
+}
 func (c credentials) Remove(_ context.Context, user int64) error { delete(c, user); return nil }
 
 var registry = events.NewRegistry()
@@ -145,6 +149,22 @@ func unmapped(id, patient, doctor, owner int64) draft {
 	return draft{events.MappingRemoved{MappingID: id, PatientID: patient, DoctorID: doctor, OwnerID: owner}, events.MappingTags(id, patient, doctor, owner)}
 }
 
+func user(id int64, email string) draft {
+	return draft{events.UserRegistered{UserID: id, Name: "John Doe", Email: email, RegisteredAt: noon}, []events.Tag{events.UserTag(id), key.UserEmail(email)}}
+}
+
+func disabled(id int64) draft {
+	return draft{events.UserDisabled{UserID: id}, []events.Tag{events.UserTag(id)}}
+}
+
+func enabled(id int64) draft {
+	return draft{events.UserEnabled{UserID: id}, []events.Tag{events.UserTag(id)}}
+}
+
+func passwordChanged(id int64) draft {
+	return draft{events.UserPasswordChanged{UserID: id}, []events.Tag{events.UserTag(id)}}
+}
+
 // TestDecisions is the table of the domain: given these events, when this
 // command comes from user 1, then these events follow, or this refusal.
 func TestDecisions(t *testing.T) {
@@ -192,8 +212,23 @@ func TestDecisions(t *testing.T) {
 			return p, err
 		}
 	}
-	user := func(id int64, email string) draft {
-		return draft{events.UserRegistered{UserID: id, Name: "John Doe", Email: email, RegisteredAt: noon}, []events.Tag{events.UserTag(id), key.UserEmail(email)}}
+	operator := Caller{Tool: "carelog users", Operator: "ann"}
+	disableUser := func(id int64) when {
+		return func(s *Service) (events.Position, error) {
+			_, p, err := s.DisableUser(t.Context(), operator, id)
+			return p, err
+		}
+	}
+	enableUser := func(id int64) when {
+		return func(s *Service) (events.Position, error) {
+			_, p, err := s.EnableUser(t.Context(), operator, id)
+			return p, err
+		}
+	}
+	changePassword := func(id int64) when {
+		return func(s *Service) (events.Position, error) {
+			return s.ChangePassword(t.Context(), operator, ChangePassword{id, "hash"})
+		}
 	}
 	for _, c := range []struct {
 		name  string
@@ -250,6 +285,18 @@ func TestDecisions(t *testing.T) {
 		{"a user", nil, registerUser("j@x.io"), []draft{user(101, "j@x.io")}, nil},
 		{"a user's taken e-mail", []draft{user(1, "j@x.io")}, registerUser("j@x.io"), nil, ErrEmailTaken},
 		{"an e-mail of other case", []draft{user(1, "j@x.io")}, registerUser("J@x.io"), []draft{user(101, "J@x.io")}, nil},
+		{"the e-mail of a disabled user", []draft{user(1, "j@x.io"), disabled(1)}, registerUser("j@x.io"), nil, ErrEmailTaken},
+		{"disabling", []draft{user(1, "j@x.io")}, disableUser(1), []draft{disabled(1)}, nil},
+		{"disabling twice", []draft{user(1, "j@x.io"), disabled(1)}, disableUser(1), nil, nil},
+		{"disabling again", []draft{user(1, "j@x.io"), disabled(1), enabled(1)}, disableUser(1), []draft{disabled(1)}, nil},
+		{"disabling one of two", []draft{user(1, "j@x.io"), user(2, "k@x.io"), disabled(2)}, disableUser(1), []draft{disabled(1)}, nil},
+		{"disabling nobody", []draft{user(1, "j@x.io")}, disableUser(2), nil, ErrNotFound},
+		{"enabling", []draft{user(1, "j@x.io"), disabled(1)}, enableUser(1), []draft{enabled(1)}, nil},
+		{"enabling one who is not disabled", []draft{user(1, "j@x.io")}, enableUser(1), nil, nil},
+		{"enabling nobody", nil, enableUser(1), nil, ErrNotFound},
+		{"another password", []draft{user(1, "j@x.io"), disabled(1)}, changePassword(1), []draft{passwordChanged(1)}, nil},
+		{"another password again", []draft{user(1, "j@x.io"), passwordChanged(1)}, changePassword(1), []draft{passwordChanged(1)}, nil},
+		{"nobody's password", []draft{user(1, "j@x.io")}, changePassword(2), nil, ErrNotFound},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			service, log := given(t, c.given...)
@@ -302,7 +349,7 @@ func checkMetadata(t *testing.T, evs []events.Event) {
 		if i > 0 {
 			cause = evs[0].ID.String()
 		}
-		if m.CausationID != cause || m.Actor.UserID == 0 {
+		if m.CausationID != cause || m.Actor == (events.Actor{}) {
 			t.Errorf("metadata of event %d: %+v", i, m)
 		}
 	}
@@ -432,4 +479,52 @@ func TestAnswersAreBuiltFromTheDecision(t *testing.T) {
 	if want := (Mapping{101, 5, 7, "Alice Smith", "Sarah Johnson", noon}); err != nil || mapping != want {
 		t.Errorf("%+v, %v", mapping, err)
 	}
+}
+
+func TestStateOfAUser(t *testing.T) {
+	service, _ := given(t, user(1, "j@x.io"), user(2, "k@x.io"), disabled(2), passwordChanged(1))
+	for id, want := range map[int64]User{1: {1, "John Doe", "j@x.io", false}, 2: {2, "John Doe", "k@x.io", true}} {
+		if got, _, err := service.User(t.Context(), id); got != want || err != nil {
+			t.Errorf("%+v, %v", got, err)
+		}
+	}
+	if _, head, err := service.User(t.Context(), 3); !errors.Is(err, ErrNotFound) || head != 4 {
+		t.Errorf("at %d, %v", head, err)
+	}
+	for id, want := range map[int64]bool{1: true, 2: false} {
+		if changed, _, err := service.DisableUser(t.Context(), Caller{Tool: "test"}, id); changed != want || err != nil {
+			t.Errorf("disabling user %d: %t, %v", id, changed, err)
+		}
+	}
+}
+
+// The old password must be out of force when the event says that it is, and
+// nothing is changed for a user who is not there.
+func TestTheCredentialIsChangedBeforeTheEvent(t *testing.T) {
+	service, log := given(t, user(1, "j@x.io"))
+	stored := service.Credentials.(credentials)
+	operator := Caller{Tool: "carelog users", Operator: "ann"}
+	if _, err := service.ChangePassword(t.Context(), operator, ChangePassword{2, "new"}); !errors.Is(err, ErrNotFound) || len(stored) > 0 {
+		t.Errorf("%v, %v", stored, err)
+	}
+	service.Log = failingAppend{log}
+	if _, err := service.ChangePassword(t.Context(), operator, ChangePassword{1, "new"}); !errors.Is(err, events.ErrUnavailable) || stored[1] != "new" {
+		t.Errorf("%v, %v", stored, err)
+	}
+	service.Log = log
+	if _, err := service.ChangePassword(t.Context(), operator, ChangePassword{1, "new"}); err != nil {
+		t.Error(err)
+	}
+	if got, want := string(log.appended[0].Metadata), `{"actor":{"tool":"carelog users","operator":"ann"}}`; got != want {
+		t.Errorf("metadata %s, want %s", got, want)
+	}
+	if data := string(log.appended[0].Data); data != `{"user_id":1}` {
+		t.Errorf("the event holds %s", data)
+	}
+}
+
+type failingAppend struct{ Log }
+
+func (failingAppend) Append(context.Context, []events.Event, events.AppendCondition) (events.Position, error) {
+	return 0, events.ErrUnavailable
 }

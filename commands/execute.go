@@ -154,7 +154,7 @@ func (s *Service) load(ctx context.Context, query events.Query) ([]fact, events.
 func (s *Service) finish(caller Caller, request repeatable, drafts []draft) ([]events.Event, error) {
 	evs := make([]events.Event, len(drafts))
 	metadata := events.Metadata{
-		Actor:         events.Actor{UserID: caller.UserID},
+		Actor:         events.Actor{UserID: caller.UserID, Tool: caller.Tool, Operator: caller.Operator},
 		CorrelationID: caller.CorrelationID,
 		RequestID:     caller.RequestID,
 	}

@@ -26,6 +26,7 @@ type Log interface {
 // Credentials keeps the hashes of passwords, which are never in the log.
 type Credentials interface {
 	Add(ctx context.Context, userID int64, passwordHash string) error
+	Change(ctx context.Context, userID int64, passwordHash string) error
 	Remove(ctx context.Context, userID int64) error
 }
 
@@ -43,7 +44,9 @@ type Service struct {
 
 // Caller is who sends a command, and in the course of what.
 type Caller struct {
-	UserID        int64 // 0 for somebody who registers
+	UserID        int64  // 0 for somebody who registers, and for a tool
+	Tool          string // the command of an operator, like "carelog users"
+	Operator      string // who runs the tool: a user of the operating system
 	CorrelationID string
 	RequestID     string
 	Idempotency   Idempotency // the zero value for a request that is not sent again

@@ -83,8 +83,9 @@ type Metadata struct {
 
 // Actor is who acts: a user, or a tool run by an operator.
 type Actor struct {
-	UserID int64  `json:"user_id,omitempty"`
-	Tool   string `json:"tool,omitempty"`
+	UserID   int64  `json:"user_id,omitempty"`
+	Tool     string `json:"tool,omitempty"`     // like "carelog users"
+	Operator string `json:"operator,omitempty"` // the tool's user in the operating system
 }
 
 // Errors that the log answers with, whatever stores it.

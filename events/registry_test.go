@@ -24,6 +24,9 @@ var at = time.Date(2025, 9, 1, 23, 35, 9, 123456000, time.UTC)
 // samples holds one payload of every type, with every field set.
 var samples = []Payload{
 	UserRegistered{UserID: 3, Name: "John Doe", Email: "john@example.com", RegisteredAt: at},
+	UserDisabled{UserID: 3},
+	UserEnabled{UserID: 3},
+	UserPasswordChanged{UserID: 3},
 	PatientRegistered{PatientID: 42, OwnerID: 3, FirstName: "Alice", LastName: "Smith", Age: 30, Gender: "Female", CreatedAt: at},
 	PatientAmended{PatientID: 42, OwnerID: 3, FirstName: ptr("Alicia"), LastName: ptr("Jones"), Age: ptr(31), Gender: ptr("Other")},
 	PatientRemoved{PatientID: 42, OwnerID: 3},

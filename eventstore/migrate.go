@@ -7,6 +7,7 @@ import (
 	"io/fs"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
@@ -16,6 +17,9 @@ import (
 
 //go:embed migrations/*.sql
 var migrations embed.FS
+
+// migrationsTable is where the migrations are recorded that a database has had.
+const migrationsTable = "migrations"
 
 // Migrate brings the database to the schema of this program: the log, the
 // accounts and the read tables. Each migration runs in a transaction of its own,
@@ -34,7 +38,7 @@ func Migrate(ctx context.Context, config *pgx.ConnConfig) error {
 		return fmt.Errorf("prepare the migration lock: %w", err)
 	}
 	provider, err := goose.NewProvider(goose.DialectPostgres, db, files,
-		goose.WithSessionLocker(locker), goose.WithTableName("migrations"))
+		goose.WithSessionLocker(locker), goose.WithTableName(migrationsTable))
 	if err != nil {
 		return fmt.Errorf("prepare migrations: %w", err)
 	}
@@ -46,4 +50,27 @@ func Migrate(ctx context.Context, config *pgx.ConnConfig) error {
 		return fmt.Errorf("%w: migrate the database: %w", events.ErrUnavailable, err)
 	}
 	return fmt.Errorf("migrate the database: %w", err) // in full: no data is at hand yet
+}
+
+// SchemaVersions answers the number of the last migration that the database has
+// had, 0 when it has had none, and that of the last one of this program. It
+// changes nothing.
+func SchemaVersions(ctx context.Context, db *pgxpool.Pool) (database, program int64, err error) {
+	entries, err := migrations.ReadDir("migrations")
+	if err != nil {
+		return 0, 0, fmt.Errorf("read the embedded migrations: %w", err)
+	}
+	last := entries[len(entries)-1].Name() // they are sorted
+	if program, err = goose.NumericComponent(last); err != nil {
+		return 0, 0, fmt.Errorf("read the embedded migrations: %w", err)
+	}
+	var migrated bool
+	err = db.QueryRow(ctx, `select to_regclass($1) is not null`, migrationsTable).Scan(&migrated)
+	if err == nil && migrated {
+		err = db.QueryRow(ctx, `select coalesce(max(version_id), 0) from `+migrationsTable+` where is_applied`).Scan(&database)
+	}
+	if err != nil {
+		return 0, 0, fmt.Errorf("read which migrations the database has had: %w", classify(err))
+	}
+	return database, program, nil
 }

@@ -153,8 +153,9 @@ func (r *Relay) next(ctx context.Context, position events.Position) ([]events.Re
 	}
 }
 
-// Listen wakes the relay when another process has appended, until the context
-// ends. Without it the relay polls once a second. It returns nil.
+// Listen wakes the relay when another process has appended that notifies
+// ([Config]), until the context ends. Without it the relay polls once a second.
+// It returns nil.
 func (r *Relay) Listen(ctx context.Context) error {
 	for try := 0; ctx.Err() == nil; try++ {
 		heard, err := r.listen(ctx)
@@ -164,7 +165,9 @@ func (r *Relay) Listen(ctx context.Context) error {
 		if heard {
 			try = 0
 		}
-		r.config.Logger.Warn("relay: listening for appends failed, trying again", "error", err)
+		if try%20 == 0 { // a database that is away for long is told about now and then
+			r.config.Logger.Warn("relay: listening for appends failed, trying again", "error", err)
+		}
 		pause(ctx, backoff(try))
 	}
 	return nil

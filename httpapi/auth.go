@@ -18,22 +18,23 @@ var (
 		"detail", "Token contained no recognizable user identification", "code", "token_not_valid")
 )
 
-// authenticate answers the user whose access token the request carries, or 0
-// when it carries none. It asks no database; the user's state is checked by the
-// query that the request leads to, or by [api.checkUser].
-func (a *api) authenticate(r *http.Request) (int64, error) {
+// authenticate answers the session of the access token that the request
+// carries, or the zero session when it carries none. It asks no database; the
+// user's state is checked by the query that the request leads to, or by
+// [api.checkUser].
+func (a *api) authenticate(r *http.Request) (projections.Session, error) {
 	raw, err := bearer(r.Header)
 	if err != nil || raw == "" {
-		return 0, err
+		return projections.Session{}, err
 	}
 	token, err := a.tokens.check(raw, accessType)
 	if err != nil {
-		return 0, accessRefused(err.Error())
+		return projections.Session{}, accessRefused(err.Error())
 	}
 	if token.user == 0 {
-		return 0, namesNoUser
+		return projections.Session{}, namesNoUser
 	}
-	return token.user, nil
+	return token.session(), nil
 }
 
 // bearer finds the token in the Authorization header as simplejwt does: the
@@ -66,8 +67,9 @@ func refreshRefused(message string) *apiError {
 	return newError(http.StatusUnauthorized, "detail", message, "code", "token_not_valid")
 }
 
-// checkUser makes sure that there is such a user and that it may act.
-func (a *api) checkUser(ctx context.Context, user int64) error {
+// checkUser makes sure that there is such a user, that it may act, and that the
+// session still lasts.
+func (a *api) checkUser(ctx context.Context, user projections.Session) error {
 	_, err := asUser(ctx, a, user, func() (projections.User, error) { return a.queries.User(ctx, user) })
 	return err
 }
@@ -75,12 +77,12 @@ func (a *api) checkUser(ctx context.Context, user int64) error {
 // asUser runs a query that checks the user's state in its own statement. A user
 // that the read tables do not know is looked up in the log: who registered a
 // moment ago is waited for, who never did gets a 401.
-func asUser[T any](ctx context.Context, a *api, user int64, query func() (T, error)) (T, error) {
+func asUser[T any](ctx context.Context, a *api, user projections.Session, query func() (T, error)) (T, error) {
 	rows, err := query()
 	if !errors.Is(err, projections.ErrUnknownUser) {
 		return rows, err
 	}
-	pos, err := a.commands.UserByID(ctx, user)
+	pos, err := a.commands.UserByID(ctx, user.User)
 	if errors.Is(err, commands.ErrNotFound) {
 		return rows, userNotFound
 	}

@@ -52,6 +52,7 @@ func refused(message string) string {
 func TestAuthenticationOnTheWay(t *testing.T) {
 	w := newWorld(t)
 	w.queries.users[3] = projections.ErrInactiveUser
+	w.queries.users[4], w.queries.epochs[4] = nil, 9
 	now := testTime.Unix()
 	handMade := func(claims string) string {
 		return "Authorization: Bearer " + sealedClaims(t, claims)
@@ -79,6 +80,10 @@ func TestAuthenticationOnTheWay(t *testing.T) {
 		"user_id of a number": {handMade(fmt.Sprintf(`{"token_type":"access","exp":%d,"jti":"f","user_id":1}`, now+1)), 200, patientJSON},
 		"unknown user":        {"Authorization: Bearer " + w.token(99), 401, `{"detail":"User not found","code":"user_not_found"}`},
 		"inactive user":       {"Authorization: Bearer " + w.token(3), 401, `{"detail":"User is inactive","code":"user_inactive"}`},
+		"password changed since": {"Authorization: Bearer " + w.token(4), 401,
+			`{"detail":"The user's password has been changed.","code":"password_changed"}`},
+		"of another epoch": {"Authorization: Bearer " + w.signedIn(accessType, projections.Session{User: 1, Epoch: 9}), 401,
+			`{"detail":"The user's password has been changed.","code":"password_changed"}`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			answer := w.do("GET", "/api/patients/42/", "", test.header)
@@ -108,9 +113,10 @@ func TestStateOfTheUserIsCheckedEverywhere(t *testing.T) {
 	} {
 		method, path, _ := strings.Cut(request, " ")
 		t.Run(request, func(t *testing.T) {
-			for user, want := range map[int64]string{99: "user_not_found", 3: "user_inactive"} {
+			for user, want := range map[int64]string{99: "user_not_found", 3: "user_inactive", 4: "password_changed"} {
 				w := newWorld(t)
 				w.queries.users[3] = projections.ErrInactiveUser
+				w.queries.users[4], w.queries.epochs[4] = nil, 9
 				answer := w.do(method, path, "{broken", "Authorization: Bearer "+w.token(user))
 				if answer.Code != 401 || method != "HEAD" && !strings.Contains(answer.Body.String(), want) {
 					t.Errorf("user %d: %d %s", user, answer.Code, answer.Body)

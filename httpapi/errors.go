@@ -54,9 +54,10 @@ var (
 	unreachable = newUnavailable("Service temporarily unavailable, try again later.")
 	noChanges   = newUnavailable("No changes can be taken at the moment, try again later.")
 
-	userNotFound = newError(http.StatusUnauthorized, "detail", "User not found", "code", "user_not_found")
-	userInactive = newError(http.StatusUnauthorized, "detail", "User is inactive", "code", "user_inactive")
-	blacklisted  = newError(http.StatusUnauthorized, "detail", "Token is blacklisted", "code", "token_not_valid")
+	userNotFound    = newError(http.StatusUnauthorized, "detail", "User not found", "code", "user_not_found")
+	userInactive    = newError(http.StatusUnauthorized, "detail", "User is inactive", "code", "user_inactive")
+	passwordChanged = newError(http.StatusUnauthorized, "detail", "The user's password has been changed.", "code", "password_changed")
+	blacklisted     = newError(http.StatusUnauthorized, "detail", "Token is blacklisted", "code", "token_not_valid")
 )
 
 // answers is the one table from error to answer. What a handler answers more
@@ -74,6 +75,7 @@ var answers = []struct {
 
 	{projections.ErrUnknownUser, userNotFound},
 	{projections.ErrInactiveUser, userInactive},
+	{projections.ErrSessionEnded, passwordChanged},
 	{ErrTokenReused, blacklisted},
 	{ErrTokenRevoked, blacklisted},
 

@@ -42,7 +42,7 @@ func newWorld(t *testing.T, change ...func(*Config)) *world {
 	w := &world{
 		t:        t,
 		commands: &fakeCommands{pos: 7, emails: map[string]int64{}, ids: map[int64]events.Position{}},
-		queries:  &fakeQueries{users: map[int64]error{1: nil, 2: nil}},
+		queries:  &fakeQueries{users: map[int64]error{1: nil, 2: nil}, epochs: map[int64]events.Position{}},
 		progress: &fakeProgress{},
 		accounts: &fakeAccounts{passwords: map[int64]string{}},
 		head:     10,
@@ -83,10 +83,16 @@ func (w *world) token(user int64) string {
 	return w.signed(accessType, user)
 }
 
+// signed is a good token of epoch 0.
 func (w *world) signed(tokenType string, user int64) string {
 	w.t.Helper()
+	return w.signedIn(tokenType, projections.Session{User: user})
+}
+
+func (w *world) signedIn(tokenType string, session projections.Session) string {
+	w.t.Helper()
 	issuer := newTokens([]byte(testKey), func() time.Time { return testTime }, 5*time.Minute, 24*time.Hour)
-	token, err := issuer.sign(issuer.claim(tokenType, user))
+	token, err := issuer.sign(issuer.claim(tokenType, session))
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -203,14 +209,15 @@ func (f *fakeCommands) UnmapDoctor(_ context.Context, c commands.Caller, id int6
 
 // fakeQueries knows patient 42 of user 1, doctor 5 and mapping 9 of the two.
 type fakeQueries struct {
-	users map[int64]error // what asking as this user answers; absent: unknown
-	taken string          // an e-mail address
-	err   error           // answered by everything
-	panic any             // what everything panics with
-	calls int
+	users  map[int64]error // what asking as this user answers; absent: unknown
+	epochs map[int64]events.Position
+	taken  string // an e-mail address
+	err    error  // answered by everything
+	panic  any    // what everything panics with
+	calls  int
 }
 
-func (f *fakeQueries) as(user int64) error {
+func (f *fakeQueries) as(user projections.Session) error {
 	f.calls++
 	if f.panic != nil {
 		panic(f.panic)
@@ -218,35 +225,43 @@ func (f *fakeQueries) as(user int64) error {
 	if f.err != nil {
 		return f.err
 	}
-	state, known := f.users[user]
+	state, known := f.users[user.User]
 	if !known {
 		return projections.ErrUnknownUser
+	}
+	if state == nil && user.Epoch != f.epochs[user.User] {
+		return projections.ErrSessionEnded
 	}
 	return state
 }
 
-func (f *fakeQueries) User(_ context.Context, id int64) (projections.User, error) {
-	return projections.User{ID: id}, f.as(id)
+func (f *fakeQueries) NewSession(_ context.Context, user int64) (projections.Session, error) {
+	session := projections.Session{User: user, Epoch: f.epochs[user]}
+	return session, f.as(session)
 }
 
-func (f *fakeQueries) Patient(_ context.Context, user, id int64) (projections.Patient, error) {
+func (f *fakeQueries) User(_ context.Context, user projections.Session) (projections.User, error) {
+	return projections.User{ID: user.User}, f.as(user)
+}
+
+func (f *fakeQueries) Patient(_ context.Context, user projections.Session, id int64) (projections.Patient, error) {
 	if err := f.as(user); err != nil {
 		return projections.Patient{}, err
 	}
-	if user != 1 || id != testPatient.ID {
+	if user.User != 1 || id != testPatient.ID {
 		return projections.Patient{}, projections.ErrNotFound
 	}
 	return projections.Patient(testPatient), nil
 }
 
-func (f *fakeQueries) Patients(_ context.Context, user int64) ([]projections.Patient, error) {
-	if err := f.as(user); err != nil || user != 1 {
+func (f *fakeQueries) Patients(_ context.Context, user projections.Session) ([]projections.Patient, error) {
+	if err := f.as(user); err != nil || user.User != 1 {
 		return nil, err
 	}
 	return []projections.Patient{projections.Patient(testPatient), projections.Patient(testPatient)}, nil
 }
 
-func (f *fakeQueries) Doctor(_ context.Context, user, id int64) (projections.Doctor, error) {
+func (f *fakeQueries) Doctor(_ context.Context, user projections.Session, id int64) (projections.Doctor, error) {
 	if err := f.as(user); err != nil {
 		return projections.Doctor{}, err
 	}
@@ -256,40 +271,40 @@ func (f *fakeQueries) Doctor(_ context.Context, user, id int64) (projections.Doc
 	return projections.Doctor(testDoctor), nil
 }
 
-func (f *fakeQueries) Doctors(_ context.Context, user int64) ([]projections.Doctor, error) {
+func (f *fakeQueries) Doctors(_ context.Context, user projections.Session) ([]projections.Doctor, error) {
 	return []projections.Doctor{projections.Doctor(testDoctor)}, f.as(user)
 }
 
-func (f *fakeQueries) Mappings(_ context.Context, user int64) ([]projections.Mapping, error) {
-	if err := f.as(user); err != nil || user != 1 {
+func (f *fakeQueries) Mappings(_ context.Context, user projections.Session) ([]projections.Mapping, error) {
+	if err := f.as(user); err != nil || user.User != 1 {
 		return nil, err
 	}
 	return []projections.Mapping{projections.Mapping(testMapping)}, nil
 }
 
-func (f *fakeQueries) PatientMappings(ctx context.Context, user, patient int64) ([]projections.Mapping, error) {
+func (f *fakeQueries) PatientMappings(ctx context.Context, user projections.Session, patient int64) ([]projections.Mapping, error) {
 	if patient != testPatient.ID {
 		return nil, f.as(user)
 	}
 	return f.Mappings(ctx, user)
 }
 
-func (f *fakeQueries) PatientsPage(ctx context.Context, user, limit, offset int64) (projections.Page[projections.Patient], error) {
+func (f *fakeQueries) PatientsPage(ctx context.Context, user projections.Session, limit, offset int64) (projections.Page[projections.Patient], error) {
 	all, err := f.Patients(ctx, user)
 	return pageOf(all, limit, offset), err
 }
 
-func (f *fakeQueries) DoctorsPage(ctx context.Context, user, limit, offset int64) (projections.Page[projections.Doctor], error) {
+func (f *fakeQueries) DoctorsPage(ctx context.Context, user projections.Session, limit, offset int64) (projections.Page[projections.Doctor], error) {
 	all, err := f.Doctors(ctx, user)
 	return pageOf(all, limit, offset), err
 }
 
-func (f *fakeQueries) MappingsPage(ctx context.Context, user, limit, offset int64) (projections.Page[projections.Mapping], error) {
+func (f *fakeQueries) MappingsPage(ctx context.Context, user projections.Session, limit, offset int64) (projections.Page[projections.Mapping], error) {
 	all, err := f.Mappings(ctx, user)
 	return pageOf(all, limit, offset), err
 }
 
-func (f *fakeQueries) PatientMappingsPage(ctx context.Context, user, patient, limit, offset int64) (projections.Page[projections.Mapping], error) {
+func (f *fakeQueries) PatientMappingsPage(ctx context.Context, user projections.Session, patient, limit, offset int64) (projections.Page[projections.Mapping], error) {
 	all, err := f.PatientMappings(ctx, user, patient)
 	return pageOf(all, limit, offset), err
 }
@@ -328,6 +343,7 @@ func (f *fakeProgress) Live() error { return f.live }
 type fakeAccounts struct {
 	passwords map[int64]string
 	verified  []int64
+	verifying func() // what happens while a password is verified
 	rotated   []RotateToken
 	err       error // answered by everything
 }
@@ -338,6 +354,9 @@ func (f *fakeAccounts) HashPassword(_ context.Context, password string) (string,
 
 func (f *fakeAccounts) VerifyPassword(_ context.Context, user int64, password string) (bool, error) {
 	f.verified = append(f.verified, user)
+	if f.verifying != nil {
+		f.verifying()
+	}
 	known, ok := f.passwords[user]
 	return ok && known == password, f.err
 }

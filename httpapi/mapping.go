@@ -20,10 +20,10 @@ func (a *api) listMappings(w http.ResponseWriter, r *http.Request) error {
 func (a *api) listPatientMappings(w http.ResponseWriter, r *http.Request) error {
 	patient := pathID(r)
 	return serveList(a, w, r,
-		func(ctx context.Context, user int64) ([]projections.Mapping, error) {
+		func(ctx context.Context, user projections.Session) ([]projections.Mapping, error) {
 			return a.queries.PatientMappings(ctx, user, patient)
 		},
-		func(ctx context.Context, user, limit, offset int64) (projections.Page[projections.Mapping], error) {
+		func(ctx context.Context, user projections.Session, limit, offset int64) (projections.Page[projections.Mapping], error) {
 			return a.queries.PatientMappingsPage(ctx, user, patient, limit, offset)
 		},
 		appendMappingRow)

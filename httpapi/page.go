@@ -54,8 +54,8 @@ func countIn(query body, name string, most int64) int64 {
 
 // serveList answers with a list: all of it as an array, or with ?limit= a page.
 func serveList[R any](a *api, w http.ResponseWriter, r *http.Request,
-	all func(ctx context.Context, user int64) ([]R, error),
-	part func(ctx context.Context, user, limit, offset int64) (projections.Page[R], error),
+	all func(ctx context.Context, user projections.Session) ([]R, error),
+	part func(ctx context.Context, user projections.Session, limit, offset int64) (projections.Page[R], error),
 	appendRow func([]byte, R) []byte) error {
 	ctx, user := r.Context(), userOf(r)
 	win, err := windowOf(r)

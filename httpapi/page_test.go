@@ -24,8 +24,8 @@ func list(t *testing.T, target string, change ...func(*http.Request)) string {
 	}
 	answer := httptest.NewRecorder()
 	err := serveList(&api{}, answer, request,
-		func(context.Context, int64) ([]int, error) { return all, nil },
-		func(_ context.Context, _, limit, offset int64) (projections.Page[int], error) {
+		func(context.Context, projections.Session) ([]int, error) { return all, nil },
+		func(_ context.Context, _ projections.Session, limit, offset int64) (projections.Page[int], error) {
 			return pageOf(all, limit, offset), nil
 		},
 		func(dst []byte, n int) []byte { return strconv.AppendInt(dst, int64(n), 10) })

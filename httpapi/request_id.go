@@ -9,14 +9,15 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/carelog/carelog/commands"
+	"github.com/carelog/carelog/projections"
 )
 
 // request is what is known of a request beyond net/http's own: filled in on its
 // way, and told in the access log.
 type request struct {
 	id    string
-	route string // the pattern, never the path: that could hold anything
-	user  int64  // 0 when nobody authenticated
+	route string              // the pattern, never the path: that could hold anything
+	user  projections.Session // zero when nobody authenticated
 
 	idempotency commands.Idempotency // of a change with an Idempotency-Key
 }
@@ -32,12 +33,12 @@ func requestOf(ctx context.Context) *request {
 }
 
 // userOf is the user whose token came with the request.
-func userOf(r *http.Request) int64 { return requestOf(r.Context()).user }
+func userOf(r *http.Request) projections.Session { return requestOf(r.Context()).user }
 
 // callerOf names the request's user, and the request itself, in events.
 func callerOf(r *http.Request) commands.Caller {
 	known := requestOf(r.Context())
-	return commands.Caller{UserID: known.user, CorrelationID: known.id, RequestID: known.id, Idempotency: known.idempotency}
+	return commands.Caller{UserID: known.user.User, CorrelationID: known.id, RequestID: known.id, Idempotency: known.idempotency}
 }
 
 // identify gives a request its id, the client's own where that is harmless, and
@@ -61,7 +62,7 @@ func (a *api) identify(next http.Handler) http.Handler {
 				slog.Int64("bytes", observed.bytes),
 				slog.Duration("duration", time.Since(began)),
 				slog.String("request_id", known.id),
-				slog.Int64("user_id", known.user))
+				slog.Int64("user_id", known.user.User))
 		}()
 		next.ServeHTTP(observed, r.WithContext(context.WithValue(r.Context(), requestKey{}, known)))
 	})

@@ -178,7 +178,7 @@ func (a *api) admit(rt route, r *http.Request) (handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	if user == 0 {
+	if user.User == 0 {
 		if rt.access == tokenRequired {
 			return nil, notAuthenticated
 		}

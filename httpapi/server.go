@@ -61,20 +61,21 @@ type Commands interface {
 	UnmapDoctor(ctx context.Context, caller commands.Caller, id int64) (events.Position, error)
 }
 
-// Queries reads the read tables. The methods that take a user check the user's
-// state in the same statement. [projections.Queries] is one.
+// Queries reads the read tables. The methods that take a session check it, and
+// the user's state, in the same statement. [projections.Queries] is one.
 type Queries interface {
-	User(ctx context.Context, id int64) (projections.User, error)
-	Patient(ctx context.Context, user, id int64) (projections.Patient, error)
-	Patients(ctx context.Context, user int64) ([]projections.Patient, error)
-	PatientsPage(ctx context.Context, user, limit, offset int64) (projections.Page[projections.Patient], error)
-	Doctor(ctx context.Context, user, id int64) (projections.Doctor, error)
-	Doctors(ctx context.Context, user int64) ([]projections.Doctor, error)
-	DoctorsPage(ctx context.Context, user, limit, offset int64) (projections.Page[projections.Doctor], error)
-	Mappings(ctx context.Context, user int64) ([]projections.Mapping, error)
-	MappingsPage(ctx context.Context, user, limit, offset int64) (projections.Page[projections.Mapping], error)
-	PatientMappings(ctx context.Context, user, patient int64) ([]projections.Mapping, error)
-	PatientMappingsPage(ctx context.Context, user, patient, limit, offset int64) (projections.Page[projections.Mapping], error)
+	NewSession(ctx context.Context, user int64) (projections.Session, error)
+	User(ctx context.Context, user projections.Session) (projections.User, error)
+	Patient(ctx context.Context, user projections.Session, id int64) (projections.Patient, error)
+	Patients(ctx context.Context, user projections.Session) ([]projections.Patient, error)
+	PatientsPage(ctx context.Context, user projections.Session, limit, offset int64) (projections.Page[projections.Patient], error)
+	Doctor(ctx context.Context, user projections.Session, id int64) (projections.Doctor, error)
+	Doctors(ctx context.Context, user projections.Session) ([]projections.Doctor, error)
+	DoctorsPage(ctx context.Context, user projections.Session, limit, offset int64) (projections.Page[projections.Doctor], error)
+	Mappings(ctx context.Context, user projections.Session) ([]projections.Mapping, error)
+	MappingsPage(ctx context.Context, user projections.Session, limit, offset int64) (projections.Page[projections.Mapping], error)
+	PatientMappings(ctx context.Context, user projections.Session, patient int64) ([]projections.Mapping, error)
+	PatientMappingsPage(ctx context.Context, user projections.Session, patient, limit, offset int64) (projections.Page[projections.Mapping], error)
 	DoctorEmailTaken(ctx context.Context, email string, except int64) (bool, error)
 	UserEmailTaken(ctx context.Context, email string) (bool, error)
 }

@@ -13,6 +13,9 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/google/uuid"
+
+	"github.com/carelog/carelog/events"
+	"github.com/carelog/carelog/projections"
 )
 
 // The types of tokens, as the claim token_type has them.
@@ -28,6 +31,20 @@ const (
 // is refused (and the name is never looked up anywhere), like one with
 // extensions that must be understood (RFC 7515, 4.1.11). There is no leeway:
 // processes that share a key share the time, too.
+//
+// A changed password ends all tokens of before, and no time can tell those from
+// new ones: iat has whole seconds, so two of one second may stand on either side
+// of the change, and clocks differ. So a token carries the epoch in which its
+// login began (claim epoch; none is epoch 0, which every user begins in, with
+// tokens exactly like the reference's), and is good in no other. simplejwt does
+// the same with a hash of the password, where it is told to (CHECK_REVOKE_TOKEN),
+// and the answer is its answer. What makes it exact is the order of things:
+//
+//   - a login reads the epoch first and the password's hash then, while a change
+//     stores the hash first and begins the epoch then. So a token of the new epoch
+//     was never given for the old password; a login that overlaps the change may
+//     get one of the old epoch, and logs in again.
+//   - a refresh passes on the epoch of the token that it was asked with.
 type tokens struct {
 	key       []byte
 	now       func() time.Time
@@ -48,15 +65,16 @@ func newTokens(key []byte, now func() time.Time, access, refresh time.Duration) 
 }
 
 // claims are what a token says, in the reference's order: token_type, exp, iat,
-// jti, user_id.
+// jti, user_id; epoch is ours.
 type claims struct {
 	TokenType string `json:"token_type"`
 	jwt.RegisteredClaims
-	UserID string `json:"user_id"`
+	UserID string          `json:"user_id"`
+	Epoch  events.Position `json:"epoch,omitempty"`
 }
 
 // claim makes the claims of a new token.
-func (t *tokens) claim(tokenType string, user int64) claims {
+func (t *tokens) claim(tokenType string, session projections.Session) claims {
 	id, now := uuid.New(), t.now()
 	return claims{
 		TokenType: tokenType,
@@ -65,7 +83,8 @@ func (t *tokens) claim(tokenType string, user int64) claims {
 			IssuedAt:  jwt.NewNumericDate(now),
 			ID:        hex.EncodeToString(id[:]),
 		},
-		UserID: strconv.FormatInt(user, 10),
+		UserID: strconv.FormatInt(session.User, 10),
+		Epoch:  session.Epoch,
 	}
 }
 
@@ -82,7 +101,12 @@ func (t *tokens) sign(c claims) (string, error) {
 type checked struct {
 	id      string
 	user    int64 // 0 when the token names no user, or none that could exist
+	epoch   events.Position
 	expires time.Time
+}
+
+func (c checked) session() projections.Session {
+	return projections.Session{User: c.user, Epoch: c.epoch}
 }
 
 // tokenError is why a token is refused, in the words of the reference.
@@ -168,7 +192,25 @@ func checkClaims(said jwt.MapClaims, tokenType string, now time.Time) (checked, 
 	case saidType != tokenType:
 		return checked{}, tokenError("Token has wrong type")
 	}
-	return checked{id: jti, user: userID(said["user_id"]), expires: time.Unix(int64(at), 0)}, nil
+	epoch, ok := epochOf(said)
+	if !ok {
+		return checked{}, tokenInvalid
+	}
+	return checked{id: jti, user: userID(said["user_id"]), epoch: epoch, expires: time.Unix(int64(at), 0)}, nil
+}
+
+// epochOf reads our own claim; tokens of the reference have none.
+func epochOf(said jwt.MapClaims) (events.Position, bool) {
+	value, given := said["epoch"]
+	if !given {
+		return 0, true
+	}
+	number, ok := value.(json.Number)
+	if !ok {
+		return 0, false
+	}
+	epoch, err := number.Int64()
+	return events.Position(epoch), err == nil
 }
 
 // wholeSeconds reads a NumericDate (RFC 7519, 2), which must be a number, and

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/carelog/carelog/projections"
 )
 
 func testTokens() *tokens {
@@ -22,7 +24,7 @@ func testTokens() *tokens {
 func TestTokensAreWrittenLikeTheReference(t *testing.T) {
 	issuer := testTokens()
 	for tokenType, lifetime := range map[string]int64{accessType: 300, refreshType: 86400} {
-		token, err := issuer.sign(issuer.claim(tokenType, 17))
+		token, err := issuer.sign(issuer.claim(tokenType, projections.Session{User: 17}))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -42,9 +44,25 @@ func TestTokensAreWrittenLikeTheReference(t *testing.T) {
 	}
 }
 
+// Once the password was changed tokens say in which epoch they were issued.
+func TestEpochOfAToken(t *testing.T) {
+	issuer := testTokens()
+	session := projections.Session{User: 17, Epoch: 4711}
+	token, err := issuer.sign(issuer.claim(accessType, session))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if payload := unsegment(t, strings.Split(token, ".")[1]); !strings.HasSuffix(payload, `"user_id":"17","epoch":4711}`) {
+		t.Errorf("payload %s", payload)
+	}
+	if got, err := issuer.check(token, accessType); err != nil || got.session() != session {
+		t.Errorf("checked: %+v, %v", got, err)
+	}
+}
+
 func TestEveryTokenHasItsOwnID(t *testing.T) {
 	issuer := testTokens()
-	if one, two := issuer.claim(accessType, 1), issuer.claim(accessType, 1); one.ID == two.ID {
+	if one, two := issuer.claim(accessType, projections.Session{User: 1}), issuer.claim(accessType, projections.Session{User: 1}); one.ID == two.ID {
 		t.Errorf("both have %s", one.ID)
 	}
 }
@@ -133,6 +151,10 @@ func TestTokensThatAreRefused(t *testing.T) {
 		"exp beyond the calendar": {token(t, hs256, with("exp", 9e15), testKey), "Token is invalid"},
 		"no token_type":           {token(t, hs256, with("token_type", nil), testKey), "Token has no type"},
 		"refresh as access":       {token(t, hs256, with("token_type", "refresh"), testKey), "Token has wrong type"},
+		"epoch of text":           {token(t, hs256, with("epoch", "0"), testKey), "Token is invalid"},
+		"epoch null":              {token(t, hs256, with("epoch", json.RawMessage("null")), testKey), "Token is invalid"},
+		"epoch of a fraction":     {token(t, hs256, with("epoch", 0.5), testKey), "Token is invalid"},
+		"epoch out of range":      {token(t, hs256, with("epoch", json.RawMessage("1e30")), testKey), "Token is invalid"},
 		"sliding as access":       {token(t, hs256, with("token_type", "sliding"), testKey), "Token has wrong type"},
 		"token_type of a list":    {token(t, hs256, with("token_type", []string{"access"}), testKey), "Token has wrong type"},
 	} {
@@ -153,7 +175,7 @@ func TestTokensThatAreRefused(t *testing.T) {
 
 func TestAccessAsRefresh(t *testing.T) {
 	issuer := testTokens()
-	raw, err := issuer.sign(issuer.claim(accessType, 1))
+	raw, err := issuer.sign(issuer.claim(accessType, projections.Session{User: 1}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -227,7 +249,7 @@ func unsegment(t *testing.T, text string) string {
 
 func BenchmarkCheckToken(b *testing.B) {
 	issuer := testTokens()
-	raw, err := issuer.sign(issuer.claim(accessType, 1))
+	raw, err := issuer.sign(issuer.claim(accessType, projections.Session{User: 1}))
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -8,10 +8,11 @@ import (
 	"github.com/carelog/carelog/projections"
 )
 
-const (
-	userEmailTaken = "user with this email already exists."
-	maxPassword    = 1024 // bytes: enough for any passphrase, and a bound on what is hashed
-)
+const userEmailTaken = "user with this email already exists."
+
+// MaxPassword is the most bytes that a password may have: enough for any
+// passphrase, and a bound on what is hashed.
+const MaxPassword = 1024
 
 var (
 	noActiveAccount   = newDetail(http.StatusUnauthorized, "No active account found with the given credentials")
@@ -55,7 +56,7 @@ func (a *api) readAccount(r *http.Request) (newAccount, error) {
 		return newAccount{}, err
 	}
 	f := newForm(b, false)
-	name, email, password := f.text("name", 255), f.email("email", 254), f.password("password", maxPassword)
+	name, email, password := f.text("name", 255), f.email("email", 254), f.password("password", MaxPassword)
 	if password != nil {
 		err := commands.CheckPassword(*password, textOf(name), textOf(email))
 		if weak, ok := errors.AsType[*commands.PasswordError](err); ok {
@@ -100,16 +101,16 @@ func (a *api) login(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	f := newForm(b, false)
-	username, password := f.text("username", 0), f.password("password", maxPassword)
+	username, password := f.text("username", 0), f.password("password", MaxPassword)
 	if err := f.err(); err != nil {
 		return err
 	}
-	user, err := a.checkCredentials(r, *username, *password)
+	session, err := a.checkCredentials(r, *username, *password)
 	if err != nil {
 		return err
 	}
-	requestOf(ctx).user = user
-	refresh, access, err := a.signPair(user, a.tokens.claim(refreshType, user))
+	requestOf(ctx).user = session
+	refresh, access, err := a.signPair(session, a.tokens.claim(refreshType, session))
 	if err != nil {
 		return err
 	}
@@ -119,30 +120,34 @@ func (a *api) login(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// checkCredentials answers the user who logs in, or noActiveAccount; only that
-// counts as a failed login, for nothing else tells that the password was wrong.
-func (a *api) checkCredentials(r *http.Request, username, password string) (user int64, err error) {
+// checkCredentials begins the session of a user who logs in, or answers
+// noActiveAccount; only that counts as a failed login, for nothing else tells
+// that the password was wrong.
+func (a *api) checkCredentials(r *http.Request, username, password string) (_ projections.Session, err error) {
 	ctx := r.Context()
 	end, err := a.throttles.beginLogin(r, username)
 	if err != nil {
-		return 0, err
+		return projections.Session{}, err
 	}
 	defer func() { end(errors.Is(err, noActiveAccount)) }()
-	user, _, err = a.commands.UserByEmail(ctx, username)
+	user, _, err := a.commands.UserByEmail(ctx, username)
 	if err != nil && !errors.Is(err, commands.ErrNotFound) {
-		return 0, err
+		return projections.Session{}, err
 	}
+	// The session begins before the password is looked at: see tokens.
+	session, refused := asUser(ctx, a, projections.Session{User: user}, func() (projections.Session, error) {
+		return a.queries.NewSession(ctx, user)
+	})
 	right, err := a.accounts.VerifyPassword(ctx, user, password)
-	if err != nil {
-		return 0, err
+	switch {
+	case err != nil:
+		return projections.Session{}, err
+	case !right:
+		return projections.Session{}, noActiveAccount
+	case refused != nil:
+		return projections.Session{}, sayNoAccount(refused, noActiveAccount)
 	}
-	if !right {
-		return 0, noActiveAccount
-	}
-	if err := a.checkUser(ctx, user); err != nil {
-		return 0, sayNoAccount(err, noActiveAccount)
-	}
-	return user, nil
+	return session, nil
 }
 
 // refresh answers POST /api/auth/refresh/ with a new pair of tokens, and ends
@@ -165,11 +170,12 @@ func (a *api) refresh(w http.ResponseWriter, r *http.Request) error {
 	if token.user == 0 {
 		return namesNoUser
 	}
-	if err := a.checkUser(ctx, token.user); err != nil {
+	session := token.session()
+	if err := a.checkUser(ctx, session); err != nil {
 		return sayNoAccount(err, noAccountForToken)
 	}
-	requestOf(ctx).user = token.user
-	successor := a.tokens.claim(refreshType, token.user)
+	requestOf(ctx).user = session
+	successor := a.tokens.claim(refreshType, session)
 	err = a.accounts.Rotate(ctx, RotateToken{
 		JTI:              token.id,
 		UserID:           token.user,
@@ -180,7 +186,7 @@ func (a *api) refresh(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	refresh, access, err := a.signPair(token.user, successor)
+	refresh, access, err := a.signPair(session, successor)
 	if err != nil {
 		return err
 	}
@@ -200,10 +206,10 @@ func sayNoAccount(err error, answer *apiError) error {
 }
 
 // signPair signs a refresh token and a new access token to go with it.
-func (a *api) signPair(user int64, of claims) (refresh, access string, err error) {
+func (a *api) signPair(session projections.Session, of claims) (refresh, access string, err error) {
 	if refresh, err = a.tokens.sign(of); err != nil {
 		return "", "", err
 	}
-	access, err = a.tokens.sign(a.tokens.claim(accessType, user))
+	access, err = a.tokens.sign(a.tokens.claim(accessType, session))
 	return refresh, access, err
 }

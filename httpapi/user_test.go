@@ -115,6 +115,27 @@ func TestLoginRefused(t *testing.T) {
 		`{"username":["Not a valid string."],"password":["This field may not be blank."]}`)
 }
 
+// A login that a change of the password overtakes gets no token of the new epoch:
+// it may have been the old password.
+func TestLoginWhileThePasswordIsChanged(t *testing.T) {
+	w := newWorld(t)
+	w.commands.emails["jo@example.com"], w.accounts.passwords[1] = 1, "right"
+	w.queries.epochs[1] = 9
+	w.accounts.verifying = func() { w.queries.epochs[1] = 12 }
+	for _, want := range []events.Position{9, 12} {
+		answer := w.do("POST", "/api/auth/login/", `{"username":"jo@example.com","password":"right"}`, nobody)
+		refresh, access := tokensOf(t, answer.Body.String(), "refresh", "access")
+		for tokenType, raw := range map[string]string{accessType: access, refreshType: refresh} {
+			if got, err := testTokens().check(raw, tokenType); err != nil || got.epoch != want {
+				t.Errorf("%s token: %+v, %v, want epoch %d", tokenType, got, err, want)
+			}
+		}
+		if answer := w.do("GET", "/api/patients/42/", "", "Authorization: Bearer "+access); (answer.Code == 200) != (want == 12) {
+			t.Errorf("a token of epoch %d: %d %s", want, answer.Code, answer.Body)
+		}
+	}
+}
+
 // A user who registered a moment ago logs in while the read tables are behind.
 func TestLoginAMomentAfterRegistering(t *testing.T) {
 	w := newWorld(t)
@@ -151,6 +172,26 @@ func TestRefresh(t *testing.T) {
 	want := RotateToken{JTI: was.id, UserID: 1, Expires: was.expires, SuccessorJTI: is.id, SuccessorExpires: is.expires}
 	if len(w.accounts.rotated) != 1 || !equalRotations(w.accounts.rotated[0], want) || was.id == is.id {
 		t.Errorf("rotated %+v, want %+v", w.accounts.rotated, want)
+	}
+}
+
+// A refresh goes on in the epoch of its token, and ends with it.
+func TestRefreshKeepsTheEpoch(t *testing.T) {
+	w := newWorld(t)
+	w.queries.epochs[1] = 9
+	body := `{"refresh":"` + w.signedIn(refreshType, projections.Session{User: 1, Epoch: 9}) + `"}`
+	answer := w.do("POST", "/api/auth/refresh/", body, nobody)
+	access, refresh := tokensOf(t, answer.Body.String(), "access", "refresh")
+	for tokenType, raw := range map[string]string{accessType: access, refreshType: refresh} {
+		if got, err := testTokens().check(raw, tokenType); err != nil || got.epoch != 9 {
+			t.Errorf("%s token: %+v, %v", tokenType, got, err)
+		}
+	}
+	w.accounts.rotated = nil
+	w.queries.epochs[1] = 12
+	expect(t, w.do("POST", "/api/auth/refresh/", body, nobody), 401, `{"detail":"The user's password has been changed.","code":"password_changed"}`)
+	if len(w.accounts.rotated) > 0 {
+		t.Errorf("rotated %+v", w.accounts.rotated)
 	}
 }
 

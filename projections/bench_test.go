@@ -82,7 +82,7 @@ func BenchmarkPatient(b *testing.B) {
 	q := NewQueries(d.pool)
 	b.ResetTimer()
 	for i := range b.N {
-		if _, err := q.Patient(b.Context(), 1, int64(i%10_000+1)); err != nil {
+		if _, err := q.Patient(b.Context(), as(1), int64(i%10_000+1)); err != nil {
 			b.Fatal(err)
 		}
 	}

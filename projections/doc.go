@@ -4,7 +4,8 @@
 // # Reading
 //
 // [Queries] answers each read by one SQL statement, so from one snapshot, which
-// also tells whether the user who asks is known and active. Read tables are not
+// also tells whether the user who asks is known and active, and whether the
+// password was changed since the [Session] began. Read tables are not
 // authoritative for anything: commands decide by the log alone, and the tables
 // can be made again out of it at any time.
 //

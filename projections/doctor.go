@@ -119,20 +119,20 @@ func doctorTargets(d *Doctor) []any {
 }
 
 // Doctor answers a doctor to a user. It fails with [ErrNotFound],
-// [ErrUnknownUser] and [ErrInactiveUser].
-func (q *Queries) Doctor(ctx context.Context, user, id int64) (Doctor, error) {
+// [ErrUnknownUser], [ErrInactiveUser] and [ErrSessionEnded].
+func (q *Queries) Doctor(ctx context.Context, user Session, id int64) (Doctor, error) {
 	return one(ctx, q, "read a doctor", doctorTargets,
-		`select u.active, `+doctorFields+`
+		`select `+userState+doctorFields+`
 		from (values (1)) as always
 		left join users u on u.id = $1
 		left join doctors d on d.id = $2 and u.active`, user, id)
 }
 
 // Doctors answers all doctors to a user, in order of id. It fails with
-// [ErrUnknownUser] and [ErrInactiveUser].
-func (q *Queries) Doctors(ctx context.Context, user int64) ([]Doctor, error) {
+// [ErrUnknownUser], [ErrInactiveUser] and [ErrSessionEnded].
+func (q *Queries) Doctors(ctx context.Context, user Session) ([]Doctor, error) {
 	return list(ctx, q, "list doctors", doctorTargets,
-		`select u.active, `+doctorFields+`
+		`select `+userState+doctorFields+`
 		from (values (1)) as always
 		left join users u on u.id = $1
 		left join doctors d on u.active
@@ -141,7 +141,7 @@ func (q *Queries) Doctors(ctx context.Context, user int64) ([]Doctor, error) {
 
 // DoctorsPage answers at most limit of those, in order of id, after the first
 // offset. It fails with [ErrUnknownUser] and [ErrInactiveUser].
-func (q *Queries) DoctorsPage(ctx context.Context, user, limit, offset int64) (Page[Doctor], error) {
+func (q *Queries) DoctorsPage(ctx context.Context, user Session, limit, offset int64) (Page[Doctor], error) {
 	return page(ctx, q, "list doctors", doctorTargets, doctorFields, `doctors d`, user, limit, offset)
 }
 

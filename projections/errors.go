@@ -26,6 +26,10 @@ var (
 	// ErrInactiveUser: the account of the user who asks is not active.
 	ErrInactiveUser = errors.New("the user is not active")
 
+	// ErrSessionEnded: the password of the user who asks was changed since the
+	// session began.
+	ErrSessionEnded = errors.New("the user's password was changed after the session began")
+
 	// ErrPending: the read tables did not reach the position in time. They will.
 	ErrPending = errors.New("the read tables have not reached the position yet")
 

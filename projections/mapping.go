@@ -78,20 +78,20 @@ func mappingTargets(m *Mapping) []any {
 
 // Mapping answers one mapping of the user's patients. It fails with
 // [ErrNotFound] for one that is not there or another user's, with
-// [ErrUnknownUser] and [ErrInactiveUser].
-func (q *Queries) Mapping(ctx context.Context, user, id int64) (Mapping, error) {
+// [ErrUnknownUser], [ErrInactiveUser] and [ErrSessionEnded].
+func (q *Queries) Mapping(ctx context.Context, user Session, id int64) (Mapping, error) {
 	return one(ctx, q, "read a mapping", mappingTargets,
-		`select u.active, `+mappingFields+`
+		`select `+userState+mappingFields+`
 		from (values (1)) as always
 		left join users u on u.id = $1
 		left join `+mappingTables+` on m.id = $2 and m.owner_id = $1 and u.active`, user, id)
 }
 
 // Mappings answers all mappings of the user's patients in order of id. It fails
-// with [ErrUnknownUser] and [ErrInactiveUser].
-func (q *Queries) Mappings(ctx context.Context, user int64) ([]Mapping, error) {
+// with [ErrUnknownUser], [ErrInactiveUser] and [ErrSessionEnded].
+func (q *Queries) Mappings(ctx context.Context, user Session) ([]Mapping, error) {
 	return list(ctx, q, "list mappings", mappingTargets,
-		`select u.active, `+mappingFields+`
+		`select `+userState+mappingFields+`
 		from (values (1)) as always
 		left join users u on u.id = $1
 		left join `+mappingTables+` on m.owner_id = $1 and u.active
@@ -100,17 +100,17 @@ func (q *Queries) Mappings(ctx context.Context, user int64) ([]Mapping, error) {
 
 // MappingsPage answers at most limit of those, in order of id, after the first
 // offset. It fails with [ErrUnknownUser] and [ErrInactiveUser].
-func (q *Queries) MappingsPage(ctx context.Context, user, limit, offset int64) (Page[Mapping], error) {
+func (q *Queries) MappingsPage(ctx context.Context, user Session, limit, offset int64) (Page[Mapping], error) {
 	return page(ctx, q, "list mappings", mappingTargets,
 		mappingFields, `(select * from mappings where owner_id = $1 offset 0) as m`+mappingNames, user, limit, offset)
 }
 
 // PatientMappings answers the mappings of one of the user's patients in order of
 // id: none for a patient that is not there or another user's. It fails with
-// [ErrUnknownUser] and [ErrInactiveUser].
-func (q *Queries) PatientMappings(ctx context.Context, user, patient int64) ([]Mapping, error) {
+// [ErrUnknownUser], [ErrInactiveUser] and [ErrSessionEnded].
+func (q *Queries) PatientMappings(ctx context.Context, user Session, patient int64) ([]Mapping, error) {
 	return list(ctx, q, "list a patient's mappings", mappingTargets,
-		`select u.active, `+mappingFields+`
+		`select `+userState+mappingFields+`
 		from (values (1)) as always
 		left join users u on u.id = $1
 		left join `+mappingTables+` on m.patient_id = $2 and m.owner_id = $1 and u.active
@@ -119,7 +119,7 @@ func (q *Queries) PatientMappings(ctx context.Context, user, patient int64) ([]M
 
 // PatientMappingsPage answers at most limit of those, in order of id, after the
 // first offset. It fails with [ErrUnknownUser] and [ErrInactiveUser].
-func (q *Queries) PatientMappingsPage(ctx context.Context, user, patient, limit, offset int64) (Page[Mapping], error) {
+func (q *Queries) PatientMappingsPage(ctx context.Context, user Session, patient, limit, offset int64) (Page[Mapping], error) {
 	return page(ctx, q, "list a patient's mappings", mappingTargets,
 		mappingFields, `(select * from mappings where patient_id = $4 and owner_id = $1 offset 0) as m`+mappingNames,
 		user, limit, offset, patient)

@@ -120,21 +120,21 @@ func patientTargets(p *Patient) []any {
 }
 
 // Patient answers one of the user's patients. It fails with [ErrNotFound] for
-// one that is not there or another user's, with [ErrUnknownUser] and
-// [ErrInactiveUser].
-func (q *Queries) Patient(ctx context.Context, user, id int64) (Patient, error) {
+// one that is not there or another user's, with [ErrUnknownUser],
+// [ErrInactiveUser] and [ErrSessionEnded].
+func (q *Queries) Patient(ctx context.Context, user Session, id int64) (Patient, error) {
 	return one(ctx, q, "read a patient", patientTargets,
-		`select u.active, `+patientFields+`
+		`select `+userState+patientFields+`
 		from (values (1)) as always
 		left join users u on u.id = $1
 		left join patients p on p.id = $2 and p.owner_id = $1 and u.active`, user, id)
 }
 
 // Patients answers all of the user's patients in order of id. It fails with
-// [ErrUnknownUser] and [ErrInactiveUser].
-func (q *Queries) Patients(ctx context.Context, user int64) ([]Patient, error) {
+// [ErrUnknownUser], [ErrInactiveUser] and [ErrSessionEnded].
+func (q *Queries) Patients(ctx context.Context, user Session) ([]Patient, error) {
 	return list(ctx, q, "list patients", patientTargets,
-		`select u.active, `+patientFields+`
+		`select `+userState+patientFields+`
 		from (values (1)) as always
 		left join users u on u.id = $1
 		left join patients p on p.owner_id = $1 and u.active
@@ -143,7 +143,7 @@ func (q *Queries) Patients(ctx context.Context, user int64) ([]Patient, error) {
 
 // PatientsPage answers at most limit of those, in order of id, after the first
 // offset. It fails with [ErrUnknownUser] and [ErrInactiveUser].
-func (q *Queries) PatientsPage(ctx context.Context, user, limit, offset int64) (Page[Patient], error) {
+func (q *Queries) PatientsPage(ctx context.Context, user Session, limit, offset int64) (Page[Patient], error) {
 	return page(ctx, q, "list patients", patientTargets,
 		patientFields, `(select * from patients where owner_id = $1 offset 0) as p`, user, limit, offset)
 }

@@ -60,7 +60,7 @@ func TestEventsBecomeRows(t *testing.T) {
 		registerUser(1), registerPatient(1, 1), registerPatient(2, 1), registerDoctor(1, "a@x"), registerDoctor(2, "b@x"), createMapping(1, 1, 1, 1),
 	}
 	const (
-		user1    = `users (1,User1,u1@example.org,t,` + at + `)`
+		user1    = `users (1,User1,u1@example.org,t,` + at + `,0)`
 		patient1 = `patients (1,1,P1,Doe,40,Female,` + at + `,2)`
 		patient2 = `patients (2,1,P2,Doe,40,Female,` + at + `,3)`
 		doctor1  = `doctors (1,D1,Roe,Surgery,a@x,1,` + at + `,4)`
@@ -118,6 +118,18 @@ func TestEventsBecomeRows(t *testing.T) {
 			[]events.Payload{amendDoctorEmail(1, "c@x"), registerDoctor(3, "a@x"), events.DoctorRemoved{DoctorID: 2}, registerDoctor(4, "b@x")},
 			[]string{user1, patient1, patient2, `doctors (1,D1,Roe,Surgery,c@x,1,` + at + `,7)`,
 				`doctors (3,D3,Roe,Surgery,a@x,1,` + at + `,8)`, `doctors (4,D4,Roe,Surgery,b@x,1,` + at + `,10)`, mapping1}},
+		{"a user is disabled",
+			[]events.Payload{events.UserDisabled{UserID: 1}, registerUser(2)},
+			[]string{`users (1,User1,u1@example.org,f,` + at + `,0)`, `users (2,User2,u2@example.org,t,` + at + `,0)`, patient1, patient2, doctor1, doctor2, mapping1}},
+		{"a user is disabled and enabled",
+			[]events.Payload{events.UserDisabled{UserID: 1}, events.UserEnabled{UserID: 1}},
+			[]string{user1, patient1, patient2, doctor1, doctor2, mapping1}},
+		{"a password is changed twice, and the user disabled",
+			[]events.Payload{events.UserPasswordChanged{UserID: 1}, events.UserDisabled{UserID: 1}, events.UserPasswordChanged{UserID: 1}},
+			[]string{`users (1,User1,u1@example.org,f,` + at + `,9)`, patient1, patient2, doctor1, doctor2, mapping1}},
+		{"a user registers, is disabled, gets another password",
+			[]events.Payload{registerUser(2), events.UserDisabled{UserID: 2}, events.UserPasswordChanged{UserID: 2}},
+			[]string{user1, `users (2,User2,u2@example.org,f,` + at + `,9)`, patient1, patient2, doctor1, doctor2, mapping1}},
 		{"addresses that differ in case are different",
 			[]events.Payload{registerDoctor(3, "A@x")},
 			[]string{user1, patient1, patient2, doctor1, doctor2, `doctors (3,D3,Roe,Surgery,A@x,1,` + at + `,7)`, mapping1}},
@@ -159,7 +171,7 @@ func randomHistory(random *rand.Rand, length int) []events.Payload {
 	for len(log) < length {
 		id := next
 		next++
-		switch patient, doctor, mapping := pick(random, patients), pick(random, doctors), pick(random, mappings); random.IntN(10) {
+		switch patient, doctor, mapping := pick(random, patients), pick(random, doctors), pick(random, mappings); random.IntN(11) {
 		case 0, 1:
 			owner := 1 + random.Int64N(2)
 			patients[id] = owner
@@ -208,6 +220,11 @@ func randomHistory(random *rand.Rand, length int) []events.Payload {
 					}
 				}
 			}
+		case 10:
+			user := 1 + random.Int64N(2)
+			log = append(log, []events.Payload{
+				events.UserDisabled{UserID: user}, events.UserEnabled{UserID: user}, events.UserPasswordChanged{UserID: user},
+			}[random.IntN(3)])
 		}
 	}
 	return log
@@ -261,14 +278,14 @@ func TestNoStatementScansATable(t *testing.T) {
 	d := newDatabase(t)
 	p := d.process()
 	stop := background(t, p.runner.Run)
-	payloads := []events.Payload{registerUser(1)}
+	payloads := []events.Payload{registerUser(1), registerUser(2)}
 	for id := range int64(50) {
 		payloads = append(payloads, registerPatient(id+1, 1), registerDoctor(id+1, fmt.Sprint(id)), createMapping(id+1, id+1, id+1, 1))
 	}
 	for id := range int64(20) {
 		payloads = append(payloads,
 			events.PatientAmended{PatientID: id + 1, OwnerID: 1, Age: point(1)}, amendDoctorEmail(id+1, fmt.Sprint("new", id)),
-			removeMapping(id+1, id+1, id+1, 1), events.PatientRemoved{PatientID: id + 31, OwnerID: 1}, events.DoctorRemoved{DoctorID: id + 30})
+			removeMapping(id+1, id+1, id+1, 1), events.UserDisabled{UserID: 2}, events.UserPasswordChanged{UserID: 2}, events.PatientRemoved{PatientID: id + 31, OwnerID: 1}, events.DoctorRemoved{DoctorID: id + 30})
 	}
 	for _, batch := range slices.Collect(slices.Chunk(history(t, payloads...), 10)) {
 		p.apply(batch)

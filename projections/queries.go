@@ -7,6 +7,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/carelog/carelog/events"
 )
 
 // Queries answers reads from the read tables. Each is one SQL statement, so one
@@ -43,27 +45,39 @@ type Page[R any] struct {
 	Rows  []R
 }
 
-// list runs a statement whose first column is the activity of the user who asks
-// and whose other columns are a record's; for one without records it must answer
-// one row in which they are null, the first of them being one that never is null
-// in a record.
-func list[R any](ctx context.Context, q *Queries, doing string, targets func(*R) []any, sql string, args ...any) ([]R, error) {
-	return collect(ctx, q, doing, targets, nil, sql, args...)
+// Session is who asks: a user, with the tokens of one epoch. Every query checks
+// in its own statement that the user may act and that the epoch still lasts.
+type Session struct {
+	User  int64
+	Epoch events.Position // of the user's tokens, see [User]
+}
+
+// userState is what a statement must select first for list to check the session;
+// the user who asks is u there.
+const userState = `u.active, u.token_epoch, `
+
+// list runs a statement whose first columns are userState, whose first argument
+// is the user who asks, and whose other columns are a record's; for one without
+// records it must answer one row in which they are null, the first of them being
+// one that never is null in a record.
+func list[R any](ctx context.Context, q *Queries, doing string, targets func(*R) []any, sql string, session Session, args ...any) ([]R, error) {
+	return collect(ctx, q, doing, targets, nil, sql, session, args...)
 }
 
 // collect is list for a statement that, where last is given, has one more column,
 // a number that is the same in every row.
-func collect[R any](ctx context.Context, q *Queries, doing string, targets func(*R) []any, last *int64, sql string, args ...any) ([]R, error) {
-	rows, err := q.pool.Query(ctx, sql, args...)
+func collect[R any](ctx context.Context, q *Queries, doing string, targets func(*R) []any, last *int64, sql string, session Session, args ...any) ([]R, error) {
+	rows, err := q.pool.Query(ctx, sql, append([]any{session.User}, args...)...)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", doing, classify(err))
 	}
 	defer rows.Close()
 	var record R
 	var active bool
-	full := append([]any{&active}, targets(&record)...)
+	var epoch events.Position
+	full := append([]any{&active, &epoch}, targets(&record)...)
 	empty := make([]any, len(full))
-	empty[0] = &active
+	empty[0], empty[1] = &active, &epoch
 	if last != nil {
 		full, empty = append(full, last), append(empty, last)
 	}
@@ -75,7 +89,7 @@ func collect[R any](ctx context.Context, q *Queries, doing string, targets func(
 			return nil, ErrUnknownUser
 		}
 		into := full
-		if raw[1] == nil {
+		if raw[2] == nil {
 			into = empty
 		}
 		if err := rows.Scan(into...); err != nil {
@@ -84,7 +98,10 @@ func collect[R any](ctx context.Context, q *Queries, doing string, targets func(
 		if !active {
 			return nil, ErrInactiveUser
 		}
-		if raw[1] != nil {
+		if epoch != session.Epoch {
+			return nil, ErrSessionEnded
+		}
+		if raw[2] != nil {
 			records = append(records, record)
 		}
 	}
@@ -95,9 +112,9 @@ func collect[R any](ctx context.Context, q *Queries, doing string, targets func(
 }
 
 // one is list for a statement that answers at most one record.
-func one[R any](ctx context.Context, q *Queries, doing string, targets func(*R) []any, sql string, args ...any) (R, error) {
+func one[R any](ctx context.Context, q *Queries, doing string, targets func(*R) []any, sql string, session Session, args ...any) (R, error) {
 	var none R
-	records, err := list(ctx, q, doing, targets, sql, args...)
+	records, err := list(ctx, q, doing, targets, sql, session, args...)
 	if err != nil {
 		return none, err
 	}
@@ -113,15 +130,15 @@ func one[R any](ctx context.Context, q *Queries, doing string, targets func(*R) 
 //
 // Tables that are a part of others select it behind "offset 0": without that the
 // limit would tempt Postgres to walk through everybody's records in order of id.
-func page[R any](ctx context.Context, q *Queries, doing string, targets func(*R) []any, fields, tables string, args ...any) (Page[R], error) {
+func page[R any](ctx context.Context, q *Queries, doing string, targets func(*R) []any, fields, tables string, session Session, args ...any) (Page[R], error) {
 	var page Page[R]
 	var err error
 	page.Rows, err = collect(ctx, q, doing, targets, &page.Count,
-		`select u.active, part.*, whole.count
+		`select `+userState+`part.*, whole.count
 		from (values (1)) as always
 		left join users u on u.id = $1
 		left join lateral (select `+fields+` from `+tables+` where u.active order by 1 limit $2 offset $3) as part on true
 		cross join lateral (select count(*) from `+tables+` where u.active) as whole
-		order by 2`, args...)
+		order by 3`, session, args...)
 	return page, err
 }

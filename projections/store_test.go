@@ -49,7 +49,7 @@ func TestWhatIsAppendedIsReadAfterTheWait(t *testing.T) {
 		if err := p.progress.Wait(t.Context(), position); err != nil {
 			t.Fatal(err)
 		}
-		if patients, err := q.Patients(t.Context(), 1); err != nil || len(patients) != i {
+		if patients, err := q.Patients(t.Context(), as(1)); err != nil || len(patients) != i {
 			t.Fatalf("after event %d: %d patients, %v", i+1, len(patients), err)
 		}
 	}

@@ -136,6 +136,16 @@ func (e *configError) Error() string {
 // error and reported with the others. Warnings are about what was ignored.
 // Neither holds the text of a secret.
 func loadConfig(env environment, fileErr error) (c Config, warnings []string, err error) {
+	return parseConfig(env, fileErr, true)
+}
+
+// loadOperatorConfig is loadConfig for a command that signs no tokens: it needs
+// no key for them.
+func loadOperatorConfig(env environment, fileErr error) (c Config, warnings []string, err error) {
+	return parseConfig(env, fileErr, false)
+}
+
+func parseConfig(env environment, fileErr error, signs bool) (c Config, warnings []string, err error) {
 	var problems []string
 	if fileErr != nil {
 		problems = append(problems, fileErr.Error())
@@ -168,7 +178,7 @@ func loadConfig(env environment, fileErr error) (c Config, warnings []string, er
 			problems = append(problems, "CARELOG_DATA_DIR: not set, and there is no home directory for a default: set it to a directory")
 		}
 	}
-	if external && len(c.JWTSecret) == 0 {
+	if signs && external && len(c.JWTSecret) == 0 {
 		problems = append(problems, "CARELOG_JWT_SECRET: not set, and all processes on the database of DATABASE_URL need the same: "+secretMend)
 	}
 	if c.AccessTokenLifetime > c.RefreshTokenLifetime && c.RefreshTokenLifetime > 0 {

@@ -24,8 +24,16 @@ func makeDir(path string) error {
 	return nil
 }
 
-// lockDir makes sure that no other carelog uses a directory, until unlockDir or
-// the end of the process, however it ends.
+// inUseError is a directory whose lock another carelog holds.
+type inUseError struct{ dir, holder string }
+
+func (e *inUseError) Error() string {
+	return fmt.Sprintf("%s is in use by another carelog (process %s): stop that one, or set CARELOG_DATA_DIR to another directory", e.dir, e.holder)
+}
+
+// lockDir makes sure that no other carelog uses a directory; it fails with an
+// *inUseError where one does. The lock ends with unlockDir, or with the process,
+// however it ends.
 func lockDir(dir string) (*os.File, error) {
 	path := filepath.Join(dir, "carelog.lock")
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
@@ -41,7 +49,7 @@ func lockDir(dir string) (*os.File, error) {
 			return nil, fmt.Errorf("lock %s: %w", dir, err)
 		}
 		holder, _ := io.ReadAll(io.LimitReader(file, 20))
-		return nil, fmt.Errorf("%s is in use by another carelog (process %s): stop that one, or set CARELOG_DATA_DIR to another directory", dir, holder)
+		return nil, &inUseError{dir, string(holder)}
 	}
 	// Only the message above needs the process id.
 	err = file.Truncate(0)

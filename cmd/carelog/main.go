@@ -18,8 +18,9 @@ import (
 
 // Exit statuses.
 const (
-	exitError = 1 // something went wrong while running
-	exitUsage = 2 // the command line or the configuration is wrong
+	exitError    = 1 // something went wrong while running
+	exitUsage    = 2 // the command line or the configuration is wrong
+	exitNotFound = 3 // what the command line names is not there
 )
 
 func main() {
@@ -48,8 +49,16 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if _, ok := errors.AsType[*configError](err); ok {
 		return exitUsage
 	}
+	if _, ok := errors.AsType[*notFoundError](err); ok {
+		return exitNotFound
+	}
 	return exitError
 }
+
+// notFoundError is something that the command line names and that is not there.
+type notFoundError struct{ message string }
+
+func (e *notFoundError) Error() string { return e.message }
 
 // usageError is a command line that cannot be understood.
 type usageError struct {
@@ -73,18 +82,21 @@ func newRootCommand() *cobra.Command {
 		Short:         "A healthcare backend that keeps every change as an event",
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args: checked(func(_ *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return fmt.Errorf("there is no command %q", args[0])
-			}
-			return nil
-		}),
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Args:          checked(noCommand),
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return &usageError{err, cmd.CommandPath()} })
-	root.AddCommand(newServeCommand(), newVersionCommand(), newFindPostgresCommand(), newWithPostgresCommand())
+	root.AddCommand(newServeCommand(), newUsersCommand(), newVersionCommand(), newFindPostgresCommand(), newWithPostgresCommand())
 	return root
+}
+
+// noCommand refuses a word where a command was expected.
+func noCommand(_ *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return fmt.Errorf("there is no command %q", args[0])
+	}
+	return nil
 }
 
 func newServeCommand() *cobra.Command {
@@ -137,13 +149,17 @@ func addSettings(flags *pflag.FlagSet) {
 	flags.SortFlags = false
 	for _, s := range settings {
 		if s.flag != "" {
-			usage := s.usage
-			if s.initial != "" {
-				usage += " (default " + s.initial + ")"
-			}
-			flags.String(s.flag, "", usage)
+			addSetting(flags, s)
 		}
 	}
+}
+
+func addSetting(flags *pflag.FlagSet, s setting) {
+	usage := s.usage
+	if s.initial != "" {
+		usage += " (default " + s.initial + ")"
+	}
+	flags.String(s.flag, "", usage)
 }
 
 func withoutFlag() string {

@@ -139,19 +139,29 @@ func (p *program) database(ctx context.Context) (*pgxpool.Config, error) {
 		}
 		url = p.postgres.URL()
 	}
+	config, err := poolConfig(url, "carelog requests", p.config.DatabaseConns)
+	if err != nil {
+		return nil, err
+	}
+	config.MinIdleConns = min(4, config.MaxConns)
+	return config, eventstore.Migrate(ctx, migrationConfig(config.ConnConfig))
+}
+
+// poolConfig tells how to connect to the database at url; purpose is visible in
+// pg_stat_activity.
+func poolConfig(url, purpose string, conns int) (*pgxpool.Config, error) {
 	config, err := pgxpool.ParseConfig(url)
 	if err != nil {
 		return nil, errors.New("DATABASE_URL cannot be understood: write postgres://user:password@host:5432/name") // pgx's text may hold the password
 	}
-	config.MaxConns = int32(p.config.DatabaseConns)
-	config.MinIdleConns = min(4, config.MaxConns)
+	config.MaxConns = int32(conns)
 	config.PingTimeout = waitTimeout
 	config.ConnConfig.ConnectTimeout = 5 * time.Second
 	projections.Configure(config.ConnConfig)
-	config.ConnConfig.RuntimeParams["application_name"] = "carelog requests"
+	config.ConnConfig.RuntimeParams["application_name"] = purpose
 	config.ConnConfig.RuntimeParams["statement_timeout"] = "15s"
 	config.ConnConfig.RuntimeParams["jit"] = "off"
-	return config, eventstore.Migrate(ctx, migrationConfig(config.ConnConfig))
+	return config, nil
 }
 
 // migrationConfig is without what bounds requests.
@@ -234,9 +244,8 @@ func (l *pipeline) apply(ctx context.Context) error {
 	parts, ctx := errgroup.WithContext(ctx)
 	parts.Go(func() error { return l.runner.Run(ctx) })
 	parts.Go(func() error { return l.relay.Run(ctx) })
-	if l.shared {
-		parts.Go(func() error { return l.relay.Listen(ctx) })
-	}
+	// Also alone: the commands of an operator append from a process of their own.
+	parts.Go(func() error { return l.relay.Listen(ctx) })
 	parts.Go(func() error { return l.follow(ctx) })
 	return parts.Wait()
 }

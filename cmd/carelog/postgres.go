@@ -53,8 +53,12 @@ func (p *postgres) Running() <-chan struct{} { return p.running }
 // the same name is its superuser.
 func (p *postgres) URL() string { return p.database("carelog") }
 
-func (p *postgres) database(name string) string {
-	query := url.Values{"host": {p.home.socket}, "port": {"5432"}, "sslmode": {"disable"}}
+func (p *postgres) database(name string) string { return socketURL(p.home.socket, name) }
+
+// socketURL is that of a database of the private server with this directory of
+// the socket.
+func socketURL(dir, name string) string {
+	query := url.Values{"host": {dir}, "port": {"5432"}, "sslmode": {"disable"}}
 	return (&url.URL{Scheme: "postgres", User: url.User("carelog"), Path: "/" + name, RawQuery: query.Encode()}).String()
 }
 

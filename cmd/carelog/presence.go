@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/carelog/carelog/events"
 )
@@ -106,4 +107,17 @@ func (p *presence) leave() {
 	defer cancel()
 	_ = p.conn.Close(ctx) // the server ends what is left of it
 	p.conn = nil
+}
+
+// isServed tells whether a server works on the database.
+func isServed(ctx context.Context, pool *pgxpool.Pool) (served bool, err error) {
+	err = pool.QueryRow(ctx, `
+		select exists (select from pg_locks
+		    where locktype = 'advisory' and granted and classid = $1::bigint::oid and objid = $2::bigint::oid and objsubid = 2
+		        and database = (select oid from pg_database where datname = current_database()))`,
+		presenceClass, presenceObject).Scan(&served)
+	if err != nil {
+		return false, fmt.Errorf("%w: ask who works on the database: %w", events.ErrUnavailable, err)
+	}
+	return served, nil
 }

@@ -43,12 +43,25 @@ func (c *Credentials) Hash(ctx context.Context, userID int64) (hash string, err 
 }
 
 // Replace stores another hash in place of one that was read, of the same
-// password or of a new one. It changes nothing when the stored hash is a third
-// by now.
+// password. It changes nothing when the stored hash is a third by now.
 func (c *Credentials) Replace(ctx context.Context, userID int64, oldHash, newHash string) error {
 	_, err := c.db.Exec(ctx, `update accounts.credentials set password_hash = $3 where user_id = $1 and password_hash = $2`,
 		userID, oldHash, newHash)
 	return classify("replace a credential", err)
+}
+
+// Change stores the hash of a user's new password and revokes the families of
+// refresh tokens that are known of the user, both or neither. A token that was
+// never exchanged has no family here: user.password_changed, which is appended
+// next, ends that one as well.
+func (c *Credentials) Change(ctx context.Context, userID int64, passwordHash string) error {
+	_, err := c.db.Exec(ctx, `
+		with ended as (
+			update accounts.refresh_families set revoked_at = coalesce(revoked_at, clock_timestamp()) where user_id = $1)
+		insert into accounts.credentials (user_id, password_hash) values ($1, $2)
+		on conflict on constraint credentials_pkey do update set password_hash = excluded.password_hash`,
+		userID, passwordHash)
+	return classify("change a credential", err)
 }
 
 // Remove ends a user's password. One that is not there is no error.

@@ -3,6 +3,7 @@ package accounts
 import (
 	"errors"
 	"testing"
+	"time"
 )
 
 func TestCredentials(t *testing.T) {
@@ -37,6 +38,50 @@ func TestCredentials(t *testing.T) {
 	}
 	if _, err := c.Hash(ctx, 7); !errors.Is(err, ErrNoCredential) {
 		t.Errorf("after removal: %v", err)
+	}
+}
+
+func TestAChangedPasswordRevokesTheUsersFamilies(t *testing.T) {
+	t.Parallel()
+	pool := open(t)
+	c, tokens, ctx := NewCredentials(pool), NewRefreshTokens(pool), t.Context()
+	soon := time.Now().Add(time.Hour)
+	rotate := func(user int64, from, to string) error {
+		return tokens.Rotate(ctx, Rotation{JTI: from, UserID: user, Expires: soon, SuccessorJTI: to, SuccessorExpires: soon})
+	}
+	for _, user := range []int64{7, 8} {
+		if err := errors.Join(c.Add(ctx, user, "old"), rotate(user, "a1", "a2"), rotate(user, "b1", "b2")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := c.Change(ctx, 7, "new"); err != nil {
+		t.Fatal(err)
+	}
+	if hash, err := c.Hash(ctx, 7); hash != "new" || err != nil {
+		t.Errorf("%q, %v", hash, err)
+	}
+	for _, jti := range []string{"a2", "b2"} {
+		if err := rotate(7, jti, "x"); !errors.Is(err, ErrTokenRevoked) {
+			t.Errorf("token %s of before: %v", jti, err)
+		}
+		if err := rotate(8, jti, "x"+jti); err != nil {
+			t.Errorf("token %s of another user: %v", jti, err)
+		}
+	}
+	if err := rotate(7, "c1", "c2"); err != nil {
+		t.Errorf("a new login: %v", err)
+	}
+	if err := c.Replace(ctx, 7, "old", "stronger"); err != nil {
+		t.Fatal(err)
+	}
+	if hash, _ := c.Hash(ctx, 7); hash != "new" {
+		t.Errorf("a rehash of the old password has won: %q", hash)
+	}
+	if err := c.Change(ctx, 9, "first"); err != nil {
+		t.Fatal(err)
+	}
+	if hash, err := c.Hash(ctx, 9); hash != "first" || err != nil {
+		t.Errorf("a user without a password: %q, %v", hash, err)
 	}
 }
 

@@ -43,6 +43,7 @@ func TestErrorsOfTheDatabase(t *testing.T) {
 		_, sweepTokens := tokens.Sweep(ctx)
 		return map[string]error{
 			"Add": credentials.Add(ctx, 1, "h"), "Hash": hash, "Replace": credentials.Replace(ctx, 1, "h", "i"),
+			"Change": credentials.Change(ctx, 1, "h"),
 			"Remove": credentials.Remove(ctx, 1), "Sweep": sweep, "Sweep of tokens": sweepTokens,
 			"Rotate": tokens.Rotate(ctx, Rotation{JTI: "a", UserID: 1, SuccessorJTI: "b"}),
 		}
