@@ -38,6 +38,11 @@ test: build ## run every test, with the race detector and a throwaway PostgreSQL
 	@$(POSTGRES)
 	bin/carelog with-postgres -- go test -race -timeout 9m ./...
 
+.PHONY: faults
+faults: build ## hurt a whole installation for 5 minutes (CARELOG_FAULTS_DURATION=1h: longer), and report
+	@$(POSTGRES)
+	CARELOG_FAULTS_DURATION=$${CARELOG_FAULTS_DURATION:-5m} go test -race -count=1 -timeout 0 -v -run '^TestFaults$$' ./cmd/carelog
+
 .PHONY: verify
 verify: build ## check format, vet, staticcheck, generated files and import rules
 	@unformatted=$$(gofmt -l $$(go list -f '{{.Dir}}' ./...)); \

@@ -25,7 +25,9 @@ var errLeaseLost = errors.New("the runner's lease was lost")
 
 // Lease lets one process of those on a database do the work of applying events.
 // It is a session advisory lock: it is free as soon as the holder's connection
-// ends. A holder that was cut off may overlap with its successor for the seconds
+// ends. A holder that hangs keeps its connection, because the kernel answers for
+// it; so who stands by ends the session of one that has not asked for a while.
+// A holder that was cut off may overlap with its successor for the seconds
 // until both sides notice, which is harmless: the compare-and-set of the
 // checkpoints decides who applies.
 type Lease struct {
@@ -36,6 +38,7 @@ type Lease struct {
 	tryEvery  time.Duration // how often one that stands by tries to get it
 	aliveFor  time.Duration // how long the connection is trusted without asking
 	answerIn  time.Duration // how soon the database must answer
+	hungAfter time.Duration // how long a holder may be silent, which asks every aliveFor
 	workAgain time.Duration // pause after work that failed
 	giveWay   time.Duration // pause after an event that only a newer program knows
 }
@@ -45,7 +48,7 @@ func NewLease(config Config) *Lease {
 	return &Lease{
 		config:   config.withDefaults(),
 		tryEvery: 250 * time.Millisecond, aliveFor: time.Second, answerIn: 2 * time.Second,
-		workAgain: time.Second, giveWay: 10 * time.Second,
+		hungAfter: 3 * time.Second, workAgain: time.Second, giveWay: 10 * time.Second,
 	}
 }
 
@@ -102,8 +105,31 @@ func (l *Lease) acquire(ctx context.Context) (*pgx.Conn, error) {
 		case got:
 			return conn, nil
 		}
+		if err := l.evict(ctx, conn); err != nil {
+			disconnect(conn)
+			return nil, fmt.Errorf("look after the lease's holder: %w", classify(err))
+		}
 		pause(ctx, l.tryEvery)
 	}
+}
+
+// evict ends the session of a holder that hangs: its process was stopped, or its
+// machine, while their kernel still answers for the connection.
+func (l *Lease) evict(ctx context.Context, conn *pgx.Conn) error {
+	ctx, cancel := context.WithTimeout(ctx, l.answerIn)
+	defer cancel()
+	var evicted int
+	err := conn.QueryRow(ctx, `
+		select count(pg_terminate_backend(a.pid))
+		from pg_locks l join pg_stat_activity a on a.pid = l.pid
+		where l.locktype = 'advisory' and l.granted and l.classid = $1::bigint::oid and l.objid = $2::bigint::oid and l.objsubid = 2
+		    and l.database = (select oid from pg_database where datname = current_database())
+		    and a.state = 'idle' and a.state_change < clock_timestamp() - make_interval(secs => $3)`,
+		leaseClass, leaseObject, l.hungAfter.Seconds()).Scan(&evicted)
+	if evicted > 0 {
+		l.config.Logger.Warn("projections: the process that applied events hangs, its lease is ended", "silent", l.hungAfter)
+	}
+	return err
 }
 
 func (l *Lease) try(ctx context.Context, conn *pgx.Conn) (got bool, err error) {

@@ -28,6 +28,7 @@ func (d *database) holder(change ...func(*Config)) *holder {
 	}
 	h := &holder{lease: NewLease(config), begun: make(chan struct{}, 10), ended: make(chan struct{}, 10)}
 	h.lease.tryEvery, h.lease.aliveFor, h.lease.answerIn = 10*time.Millisecond, 50*time.Millisecond, 200*time.Millisecond
+	h.lease.hungAfter = 10 * time.Second
 	h.lease.workAgain, h.lease.giveWay = 10*time.Millisecond, time.Hour
 	return h
 }
@@ -102,6 +103,39 @@ func TestOneHoldsTheLeaseAndAnotherTakesOver(t *testing.T) {
 	}
 	if len(first.begun) != 0 {
 		t.Error("the first held the lease again")
+	}
+}
+
+// TestAHolderThatHangsLosesTheLease: its session lives on, as that of a process
+// that was stopped does, and asks nothing.
+func TestAHolderThatHangsLosesTheLease(t *testing.T) {
+	t.Parallel()
+	d := newDatabase(t)
+	hung, err := d.config.connect(t.Context(), "lease")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer disconnect(hung)
+	first, second := d.holder(), d.holder()
+	if got, err := first.lease.try(t.Context(), hung); err != nil || !got {
+		t.Fatalf("%t, %v", got, err)
+	}
+	second.lease.hungAfter = 500 * time.Millisecond
+	second.run(t)
+	within(t, "the second takes over", second.begun)
+	if _, err := hung.Exec(t.Context(), "select"); err == nil {
+		t.Error("the session of the first goes on")
+	}
+
+	// One that asks keeps it, however long.
+	third := d.holder()
+	third.lease.hungAfter = 500 * time.Millisecond
+	third.run(t)
+	asked := "(select max(state_change) from pg_stat_activity where pid in (select pid " + holdersOfLease + "))"
+	until := query[time.Time](d, "select clock_timestamp() + interval '1 second'").Format(time.RFC3339Nano)
+	eventually(t, "the second has asked for longer than that", func() bool { return query[bool](d, "select "+asked+" > '"+until+"'") })
+	if len(third.begun) != 0 || len(second.ended) != 0 {
+		t.Error("one that asks has lost the lease")
 	}
 }
 

@@ -93,13 +93,17 @@ func (p *program) tryPipeline(ctx context.Context, key []byte) (_ *pipeline, err
 		return nil, err
 	}
 	l.accounts = newAccountKeeper(l.pool, p.config.HashConcurrency)
+	progress := httpapi.Progress(l.progress)
+	if p.between.progress != nil {
+		progress = p.between.progress(progress)
+	}
 	l.api, err = httpapi.New(httpapi.Config{
 		Commands: &commands.Service{
 			Log: l.store, TagKey: l.store.TagKey(), Registry: registry, Credentials: l.accounts.credentials,
 			Now: time.Now, NewID: commands.NewEventID,
 		},
 		Queries:         projections.NewQueries(l.pool),
-		Progress:        l.progress,
+		Progress:        progress,
 		Log:             l.store,
 		Accounts:        l.accounts,
 		Ready:           l.readiness,
@@ -255,10 +259,14 @@ func (l *pipeline) follow(ctx context.Context) error {
 	if err := l.awaitCheckpoint(ctx); err != nil {
 		return err
 	}
+	deliver := deliver(l.deliver)
+	if l.program.between.deliver != nil {
+		deliver = l.program.between.deliver(deliver)
+	}
 	feed, err := bus.NewFeed(bus.FeedConfig{
 		Conn: l.conn, LogID: l.store.LogID(), Log: l.store, Logger: l.program.logger,
 		Position: l.progress.Checkpoint,
-		Deliver:  l.deliver,
+		Deliver:  deliver,
 		Fill: func(ctx context.Context, evs []events.Recorded) error {
 			return l.runner.Apply(ctx, projections.SourceLog, evs)
 		},

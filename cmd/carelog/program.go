@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/carelog/carelog/events"
 	"github.com/carelog/carelog/httpapi"
 )
 
@@ -30,7 +31,19 @@ type program struct {
 
 	postgres *postgres   // nil with a DATABASE_URL
 	nats     *natsServer // nil with a NATS_URL
+
+	between between
 }
+
+// between is where tests step in; nothing does in the program itself. The
+// functions are asked once, when the pipeline is made.
+type between struct {
+	progress func(httpapi.Progress) httpapi.Progress // commands and the read tables
+	deliver  func(deliver) deliver                   // the bus and the runner
+}
+
+// deliver applies a batch that came over the bus.
+type deliver func(context.Context, []events.Recorded) error
 
 // newProgram listens, so that an address that cannot be had is known at once.
 // Requests are answered when Run is running.

@@ -76,11 +76,18 @@ const testSecret = "a secret of the tests that is long enough"
 // start runs the program until the test ends or it is stopped.
 func start(t testing.TB, config Config) *running {
 	t.Helper()
+	return startBetween(t, config, between{})
+}
+
+// startBetween is start with something in between.
+func startBetween(t testing.TB, config Config, step between) *running {
+	t.Helper()
 	log := &logBuffer{}
 	program, err := newProgram(config, slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: config.LogLevel})))
 	if err != nil {
 		t.Fatal(err)
 	}
+	program.between = step
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- program.Run(ctx) }()

@@ -15,14 +15,14 @@ import (
 	"github.com/carelog/carelog/eventstore/pgtest"
 )
 
-// outcome is how a command ended.
-type outcome struct {
+// exited is how a command ended.
+type exited struct {
 	status         int
 	stdout, stderr string
 }
 
 // runCarelog runs a command as a process of its own, with this configuration.
-func runCarelog(t *testing.T, config Config, stdin string, args ...string) outcome {
+func runCarelog(t *testing.T, config Config, stdin string, args ...string) exited {
 	t.Helper()
 	command := exec.CommandContext(t.Context(), os.Args[0], args...)
 	command.Dir = t.TempDir() // without a .env
@@ -34,14 +34,14 @@ func runCarelog(t *testing.T, config Config, stdin string, args ...string) outco
 	if exit, ok := errors.AsType[*exec.ExitError](err); err != nil && !ok {
 		t.Fatalf("%v: %v", exit, err)
 	}
-	return outcome{command.ProcessState.ExitCode(), stdout.String(), stderr.String()}
+	return exited{command.ProcessState.ExitCode(), stdout.String(), stderr.String()}
 }
 
 // expectCarelog runs a command that must say exactly this.
 func expectCarelog(t *testing.T, config Config, stdin, stdout string, args ...string) {
 	t.Helper()
 	began := time.Now()
-	if got := runCarelog(t, config, stdin, args...); got != (outcome{0, stdout, ""}) {
+	if got := runCarelog(t, config, stdin, args...); got != (exited{0, stdout, ""}) {
 		t.Fatalf("carelog %s: %+v", strings.Join(args, " "), got)
 	}
 	t.Logf("carelog %s took %v", strings.Join(args, " "), time.Since(began).Round(time.Millisecond))

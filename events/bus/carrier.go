@@ -114,6 +114,7 @@ func (c *Carrier) renew(ctx context.Context, cause error) (events.Position, erro
 func (c *Carrier) resume(ctx context.Context) (events.Position, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.AckWait)
 	defer cancel()
+	defer c.cfg.Conn.untilLost(cancel)()
 	stream, err := ensureStream(ctx, c.cfg.Conn.js, c.cfg.Stream, c.cfg.LogID)
 	if err != nil {
 		return 0, err

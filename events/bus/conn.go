@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -35,6 +36,13 @@ type Conn struct {
 	secrets   *strings.Replacer      // takes credentials out of a text
 	trouble   atomic.Pointer[string] // why there was none last, without secrets
 	inProcess bool                   // the client makes an address up for that
+	session   atomic.Pointer[session]
+}
+
+// session lasts from getting a connection to the server until losing it.
+type session struct {
+	context.Context
+	end context.CancelFunc
 }
 
 // Connect returns at once, whether NATS can be reached or not, and goes on
@@ -105,8 +113,21 @@ func (c *Conn) Err() error {
 	return fmt.Errorf("not connected to NATS: %s", why)
 }
 
+// untilLost calls a function when the connection is lost, unless forget was
+// called before. What was asked over it then will never be answered: the client
+// library would wait for that.
+func (c *Conn) untilLost(lost func()) (forget func() bool) {
+	current := c.session.Load()
+	if current == nil { // the library has not told of it yet
+		return func() bool { return true }
+	}
+	return context.AfterFunc(current, lost)
+}
+
 func (c *Conn) connected(nc *nats.Conn) {
 	c.trouble.Store(nil)
+	ctx, end := context.WithCancel(context.Background())
+	c.session.Store(&session{ctx, end})
 	server := "in this process"
 	if !c.inProcess {
 		server = c.secrets.Replace(nc.ConnectedUrlRedacted())
@@ -117,6 +138,9 @@ func (c *Conn) connected(nc *nats.Conn) {
 // failed is called when the connection is lost and after each failed attempt to
 // get it back. The same reason is logged once.
 func (c *Conn) failed(_ *nats.Conn, err error) {
+	if lost := c.session.Load(); lost != nil {
+		lost.end()
+	}
 	if err == nil {
 		return // closed by ourselves
 	}

@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -20,6 +21,7 @@ const chainLength = 256
 
 var (
 	errClosed     = errors.New("closed")
+	errLost       = errors.New("the connection to NATS was lost")
 	errNoSequence = errors.New("the last sequence of the NATS stream is unknown: a publish failed, or none was expected yet")
 )
 
@@ -49,6 +51,7 @@ type PublisherConfig struct {
 //
 // It is safe for concurrent use and does not own the connection.
 type Publisher struct {
+	conn    *Conn
 	nc      *nats.Conn
 	fence   bool
 	ackWait time.Duration
@@ -66,7 +69,7 @@ func NewPublisher(cfg PublisherConfig) *Publisher {
 	if cfg.AckWait == 0 {
 		cfg.AckWait = 5 * time.Second
 	}
-	return &Publisher{nc: cfg.Conn.nc, fence: cfg.Fence, ackWait: cfg.AckWait}
+	return &Publisher{conn: cfg.Conn, nc: cfg.Conn.nc, fence: cfg.Fence, ackWait: cfg.AckWait}
 }
 
 // Expect sets the sequence that the NATS stream ends with.
@@ -136,13 +139,15 @@ func (p *Publisher) publishChain(topic string, chain []*message.Message) error {
 	}
 	ctx, cancel := context.WithTimeout(chain[len(chain)-1].Context(), p.ackWait)
 	defer cancel()
+	ctx, lose := context.WithCancelCause(ctx)
+	defer p.conn.untilLost(func() { lose(errLost) })()
 	// All replies are awaited, also after a bad one, so that nothing is on its
 	// way any more when the end of the NATS stream is read.
 	var failure error
 	for received := range chain {
 		reply, err := p.replies.NextMsgWithContext(ctx)
 		if err != nil {
-			return p.failed(chain[received], fmt.Errorf("wait for the reply: %w", err))
+			return p.failed(chain[received], fmt.Errorf("wait for the reply: %w", cmp.Or(context.Cause(ctx), err)))
 		}
 		i, err := strconv.Atoi(reply.Subject[len(p.inbox)+1:])
 		if err != nil || i < 0 || i >= len(chain) {

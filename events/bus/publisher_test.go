@@ -204,3 +204,29 @@ func BenchmarkPublishChain(b *testing.B) {
 		next += 10
 	}
 }
+
+// TestLostConnectionEndsTheWait: a reply that is awaited when the connection is
+// lost never comes, however long one may wait.
+func TestLostConnectionEndsTheWait(t *testing.T) {
+	broker := runRestartable(t)
+	conn := connect(t, ConnConfig{URL: broker.url()})
+	taken, err := conn.nc.SubscribeSync(AllSubjects) // in place of a NATS stream, and mute
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := NewPublisher(PublisherConfig{Conn: conn, AckWait: time.Hour})
+	failed := make(chan error, 1)
+	go func() { failed <- p.Publish(SubjectPrefix, encodeAll(recorded(1, 1))...) }()
+	if _, err := taken.NextMsg(10 * time.Second); err != nil {
+		t.Fatal(err)
+	}
+	broker.stop()
+	select {
+	case err := <-failed:
+		if !errors.Is(err, errLost) {
+			t.Errorf("%v", err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("it waits on")
+	}
+}

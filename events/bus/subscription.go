@@ -2,7 +2,6 @@ package bus
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -112,6 +111,7 @@ func (s *subscription) open(ctx context.Context) (jetstream.MessagesContext, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
+	defer s.cfg.Conn.untilLost(cancel)()
 	stream, err := s.cfg.Conn.js.Stream(ctx, s.cfg.Stream)
 	if err != nil {
 		return nil, fmt.Errorf("look up the NATS stream %s: %w", s.cfg.Stream, err)
@@ -157,7 +157,7 @@ func read(ctx context.Context, messages jetstream.MessagesContext, fetched chan<
 	for delivery := uint64(1); ; delivery++ {
 		msg, err := messages.Next(jetstream.NextContext(ctx))
 		if ctx.Err() != nil {
-			return errors.New("the connection to NATS was lost")
+			return errLost
 		}
 		if err != nil {
 			return fmt.Errorf("read from the NATS stream: %w", err)
