@@ -97,6 +97,7 @@ func (s *Service) execute(ctx context.Context, caller Caller, command any, query
 				return nil, 0, err
 			}
 			defer end()
+			started = time.Now()
 			continue
 		}
 		if err := sleepAfterConflict(ctx, try); err != nil {

@@ -67,9 +67,13 @@ func (h *postgresHome) runs(pid int) bool {
 // work in the data directory with no postmaster over them. They would keep the
 // next server from starting. Where there is no /proc, PostgreSQL tells of them.
 func (h *postgresHome) killOrphans() {
-	for _, pid := range h.processes() {
-		syscall.Kill(pid, syscall.SIGKILL)
-	}
+	poll(time.Second, func() bool {
+		left := h.processes()
+		for _, pid := range left {
+			syscall.Kill(pid, syscall.SIGKILL)
+		}
+		return len(left) == 0
+	})
 }
 
 // processes are those of PostgreSQL that work in the data directory.
