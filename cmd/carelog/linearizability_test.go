@@ -48,10 +48,16 @@ func (s *site) registerAndLogIn(ctx context.Context) {
 	all.Wait()
 }
 
-// heedless answers commands without waiting for the read tables.
+// heedless answers commands without waiting for the read tables, but for the
+// first: without a user nobody could ask anything.
 type heedless struct{ httpapi.Progress }
 
-func (heedless) Wait(context.Context, events.Position) error { return nil }
+func (h heedless) Wait(ctx context.Context, position events.Position) error {
+	if position == 1 {
+		return h.Progress.Wait(ctx, position)
+	}
+	return nil
+}
 
 // TestWithoutTheWaitItIsNotLinearizable is the negative control: the read tables
 // are a little late, as they would be some day, and only the wait for them makes

@@ -47,8 +47,7 @@ func newProxy(t *testing.T, database string) (p *proxy, through string) {
 	p.running.Go(p.accept)
 	t.Cleanup(func() {
 		p.listener.Close()
-		p.set(func() { p.closed, p.stalled = true, false })
-		p.cut()
+		p.cut(func() { p.closed, p.stalled = true, false })
 		p.running.Wait()
 	})
 	parsed := url.URL{
@@ -137,20 +136,21 @@ func (p *proxy) set(change func()) {
 	p.changed.Broadcast()
 }
 
-// cut ends all connections.
-func (p *proxy) cut() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for conn := range p.conns {
-		conn.Close()
-	}
+// cut ends all connections, and changes something at the same moment.
+func (p *proxy) cut(change func()) {
+	p.set(func() {
+		change()
+		for conn := range p.conns {
+			conn.Close()
+		}
+	})
 }
 
 // networkFaults are those of the network between the processes and PostgreSQL.
 var networkFaults = []fault{
 	{"connections to PostgreSQL cut", func(t *testing.T, s *site, _ *rand.Rand) time.Time {
 		for _, p := range s.proxies {
-			p.cut()
+			p.cut(func() {})
 		}
 		return time.Now()
 	}},
@@ -166,8 +166,7 @@ var networkFaults = []fault{
 			return lost > 0
 		})
 		for _, p := range s.proxies {
-			p.set(func() { p.deaf = false })
-			p.cut()
+			p.cut(func() { p.deaf = false }) // else the rest of a lost answer would be taken for another
 		}
 		return time.Now()
 	}},
