@@ -32,9 +32,10 @@
 // # Reads
 //
 // A read is one query, and that query checks the state of the user in the same
-// SQL statement: one snapshot answers both. A token alone is checked without a
-// database. A user who registered a moment ago may not be in the read tables
-// yet; then the log is asked, and the read tables are waited for ([asUser]).
+// SQL statement, and that the password was not changed since the token was
+// issued: one snapshot answers all. A token alone is checked without a database.
+// A user who registered a moment ago may not be in the read tables yet; then the
+// log is asked, and the read tables are waited for ([asUser]).
 //
 // # Writes
 //

@@ -65,7 +65,7 @@ func operate(cmd *cobra.Command, work func(context.Context, *operator) error) er
 	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 	err = withOperator(ctx, config, newLogger(config, cmd.ErrOrStderr()), work)
 	if err != nil && ctx.Err() != nil {
-		return errors.New("stopped by a signal")
+		return fmt.Errorf("stopped by a signal: %w", err)
 	}
 	return err
 }

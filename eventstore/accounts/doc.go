@@ -10,13 +10,13 @@
 // interrupted leaves at worst a row that opens no account: without its event
 // there is no such user. Such rows are swept after a day.
 //
-// A changed password is stored before user.password_changed is appended; that
-// event is what ends the tokens of before, by their epoch (package projections).
-//
 // The sweep is the one place where this package looks at the log: it asks the
 // tags of events in SQL whether a user was registered. Asking event by event
 // through the log's API would mean to load it; the tag and the type are written
 // down in migrations and golden files and never change their meaning.
+//
+// A changed password is stored before user.password_changed is appended; that
+// event is what ends the tokens of before, by their epoch (package projections).
 //
 // # Refresh tokens
 //
