@@ -52,9 +52,13 @@ func (w *watchdog) run(ctx context.Context) {
 			w.sleep(ctx)
 			continue
 		}
+		began := time.Now()
 		pause(ctx, w.silence)
 		if w.checkpoint() != checkpoint || w.applying() || ctx.Err() != nil {
 			continue
+		}
+		if time.Since(began) > w.silence*3/2 {
+			continue // on a machine this busy the bus had no time to speak either
 		}
 		err := w.catchUp(ctx)
 		var stopped *StoppedError
