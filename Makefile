@@ -25,7 +25,8 @@ run: build ## start the server on 127.0.0.1:8000, its data in .carelog
 
 .PHONY: psql
 psql: build ## look into the log and the read tables of the server that make run has started
-	@run=$$(sed -n 5p "$${CARELOG_DATA_DIR:-.carelog}/postgres/data/postmaster.pid") && \
+	@dir=$${CARELOG_DATA_DIR:-$$(sed -n 's/^\(export \)\{0,1\}CARELOG_DATA_DIR *= *//p' .env 2>/dev/null | tail -n 1)}; \
+		run=$$(sed -n 5p "$${dir:-.carelog}/postgres/data/postmaster.pid") && \
 		exec "$$(bin/carelog find-postgres)/psql" "host=$$run port=5432 user=carelog dbname=carelog"
 
 .PHONY: build

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"net/http"
+	"strconv"
 
 	"github.com/carelog/carelog/commands"
 	"github.com/carelog/carelog/projections"
@@ -135,4 +136,22 @@ func sayEmailTaken(err error, message string) error {
 
 func appendDoctorRow(dst []byte, d projections.Doctor) []byte {
 	return appendDoctor(dst, commands.Doctor(d))
+}
+
+func appendDoctor(dst []byte, d commands.Doctor) []byte {
+	dst = append(dst, `{"id":`...)
+	dst = strconv.AppendInt(dst, d.ID, 10)
+	dst = append(dst, `,"first_name":`...)
+	dst = appendString(dst, d.FirstName)
+	dst = append(dst, `,"last_name":`...)
+	dst = appendString(dst, d.LastName)
+	dst = append(dst, `,"specialization":`...)
+	dst = appendString(dst, d.Specialization)
+	dst = append(dst, `,"email":`...)
+	dst = appendString(dst, d.Email)
+	dst = append(dst, `,"phone":`...)
+	dst = appendString(dst, d.Phone)
+	dst = append(dst, `,"created_at":`...)
+	dst = appendTime(dst, d.CreatedAt)
+	return append(dst, '}')
 }

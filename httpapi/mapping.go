@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strconv"
 
 	"github.com/carelog/carelog/commands"
 	"github.com/carelog/carelog/projections"
@@ -93,4 +94,20 @@ func (a *api) unmapDoctor(w http.ResponseWriter, r *http.Request) error {
 
 func appendMappingRow(dst []byte, m projections.Mapping) []byte {
 	return appendMapping(dst, commands.Mapping(m))
+}
+
+func appendMapping(dst []byte, m commands.Mapping) []byte {
+	dst = append(dst, `{"id":`...)
+	dst = strconv.AppendInt(dst, m.ID, 10)
+	dst = append(dst, `,"patient":`...)
+	dst = strconv.AppendInt(dst, m.Patient, 10)
+	dst = append(dst, `,"doctor":`...)
+	dst = strconv.AppendInt(dst, m.Doctor, 10)
+	dst = append(dst, `,"patient_name":`...)
+	dst = appendString(dst, m.PatientName)
+	dst = append(dst, `,"doctor_name":`...)
+	dst = appendString(dst, m.DoctorName)
+	dst = append(dst, `,"assigned_at":`...)
+	dst = appendTime(dst, m.AssignedAt)
+	return append(dst, '}')
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"net/http"
+	"strconv"
 
 	"github.com/carelog/carelog/commands"
 	"github.com/carelog/carelog/projections"
@@ -112,4 +113,22 @@ func readPatient(r *http.Request, partial bool) (commands.AmendPatient, error) {
 
 func appendPatientRow(dst []byte, p projections.Patient) []byte {
 	return appendPatient(dst, commands.Patient(p))
+}
+
+func appendPatient(dst []byte, p commands.Patient) []byte {
+	dst = append(dst, `{"id":`...)
+	dst = strconv.AppendInt(dst, p.ID, 10)
+	dst = append(dst, `,"first_name":`...)
+	dst = appendString(dst, p.FirstName)
+	dst = append(dst, `,"last_name":`...)
+	dst = appendString(dst, p.LastName)
+	dst = append(dst, `,"age":`...)
+	dst = strconv.AppendInt(dst, int64(p.Age), 10)
+	dst = append(dst, `,"gender":`...)
+	dst = appendString(dst, p.Gender)
+	dst = append(dst, `,"created_at":`...)
+	dst = appendTime(dst, p.CreatedAt)
+	dst = append(dst, `,"added_by":`...)
+	dst = strconv.AppendInt(dst, p.AddedBy, 10)
+	return append(dst, '}')
 }

@@ -5,8 +5,6 @@ import (
 	"strconv"
 	"sync"
 	"time"
-
-	"github.com/carelog/carelog/commands"
 )
 
 // JSON is written by hand, to the byte: keys in the documented order, no
@@ -70,58 +68,6 @@ func appendList[T any](dst []byte, rows []T, appendRow func([]byte, T) []byte) [
 		dst = appendRow(dst, row)
 	}
 	return append(dst, ']')
-}
-
-func appendPatient(dst []byte, p commands.Patient) []byte {
-	dst = append(dst, `{"id":`...)
-	dst = strconv.AppendInt(dst, p.ID, 10)
-	dst = append(dst, `,"first_name":`...)
-	dst = appendString(dst, p.FirstName)
-	dst = append(dst, `,"last_name":`...)
-	dst = appendString(dst, p.LastName)
-	dst = append(dst, `,"age":`...)
-	dst = strconv.AppendInt(dst, int64(p.Age), 10)
-	dst = append(dst, `,"gender":`...)
-	dst = appendString(dst, p.Gender)
-	dst = append(dst, `,"created_at":`...)
-	dst = appendTime(dst, p.CreatedAt)
-	dst = append(dst, `,"added_by":`...)
-	dst = strconv.AppendInt(dst, p.AddedBy, 10)
-	return append(dst, '}')
-}
-
-func appendDoctor(dst []byte, d commands.Doctor) []byte {
-	dst = append(dst, `{"id":`...)
-	dst = strconv.AppendInt(dst, d.ID, 10)
-	dst = append(dst, `,"first_name":`...)
-	dst = appendString(dst, d.FirstName)
-	dst = append(dst, `,"last_name":`...)
-	dst = appendString(dst, d.LastName)
-	dst = append(dst, `,"specialization":`...)
-	dst = appendString(dst, d.Specialization)
-	dst = append(dst, `,"email":`...)
-	dst = appendString(dst, d.Email)
-	dst = append(dst, `,"phone":`...)
-	dst = appendString(dst, d.Phone)
-	dst = append(dst, `,"created_at":`...)
-	dst = appendTime(dst, d.CreatedAt)
-	return append(dst, '}')
-}
-
-func appendMapping(dst []byte, m commands.Mapping) []byte {
-	dst = append(dst, `{"id":`...)
-	dst = strconv.AppendInt(dst, m.ID, 10)
-	dst = append(dst, `,"patient":`...)
-	dst = strconv.AppendInt(dst, m.Patient, 10)
-	dst = append(dst, `,"doctor":`...)
-	dst = strconv.AppendInt(dst, m.Doctor, 10)
-	dst = append(dst, `,"patient_name":`...)
-	dst = appendString(dst, m.PatientName)
-	dst = append(dst, `,"doctor_name":`...)
-	dst = appendString(dst, m.DoctorName)
-	dst = append(dst, `,"assigned_at":`...)
-	dst = appendTime(dst, m.AssignedAt)
-	return append(dst, '}')
 }
 
 // appendTexts writes an object whose values are all texts: key, text, ...

@@ -24,8 +24,8 @@ const logMetadata = "carelog-log"
 // log.
 type StreamConfig struct {
 	Name     string        // default DefaultStream
-	MaxAge   time.Duration // default 7 days
-	MaxBytes int64         // default 512 MiB
+	MaxAge   time.Duration // default 3 days
+	MaxBytes int64         // default 256 MiB
 	Replicas int           // default 1; 3 in a NATS cluster
 }
 
@@ -34,10 +34,10 @@ func (c *StreamConfig) setDefaults() {
 		c.Name = DefaultStream
 	}
 	if c.MaxAge == 0 {
-		c.MaxAge = 7 * 24 * time.Hour
+		c.MaxAge = 3 * 24 * time.Hour
 	}
 	if c.MaxBytes == 0 {
-		c.MaxBytes = 512 << 20
+		c.MaxBytes = 256 << 20
 	}
 	if c.Replicas == 0 {
 		c.Replicas = 1
