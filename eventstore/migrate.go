@@ -2,7 +2,10 @@ package eventstore
 
 import (
 	"context"
+	"database/sql"
+	"database/sql/driver"
 	"embed"
+	"errors"
 	"fmt"
 	"io/fs"
 
@@ -23,9 +26,14 @@ const migrationsTable = "migrations"
 
 // Migrate brings the database to the schema of this program: the log, the
 // accounts and the read tables. Each migration runs in a transaction of its own,
-// so one that is interrupted leaves nothing behind, and an advisory lock makes
-// processes that start together take turns. It only goes forward. A database
-// that a newer program has migrated is left as it is.
+// so one that is interrupted leaves nothing behind and the next start goes on
+// there. An advisory lock makes processes that start together take turns.
+//
+// It only goes forward. A database that a newer program has migrated is left as
+// it is, and is no error: during an upgrade both work on it. So a migration may
+// only add what older programs can do without. Where that is not enough they are
+// stopped by other means: by the type or schema version of an event, and by the
+// schema version of a projection. [SchemaVersions] tells whether it is so.
 func Migrate(ctx context.Context, config *pgx.ConnConfig) error {
 	db := stdlib.OpenDB(*config)
 	defer db.Close()
@@ -33,7 +41,7 @@ func Migrate(ctx context.Context, config *pgx.ConnConfig) error {
 	if err != nil {
 		return fmt.Errorf("read the embedded migrations: %w", err)
 	}
-	locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 300)) // seconds, tries
+	locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 300)) // tries once a second, for 5 minutes
 	if err != nil {
 		return fmt.Errorf("prepare the migration lock: %w", err)
 	}
@@ -46,7 +54,7 @@ func Migrate(ctx context.Context, config *pgx.ConnConfig) error {
 	switch {
 	case err == nil:
 		return nil
-	case passes(err):
+	case passes(err), errors.Is(err, driver.ErrBadConn), errors.Is(err, sql.ErrConnDone): // the last two: the connection was lost
 		return fmt.Errorf("%w: migrate the database: %w", events.ErrUnavailable, err)
 	}
 	return fmt.Errorf("migrate the database: %w", err) // in full: no data is at hand yet

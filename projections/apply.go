@@ -54,7 +54,7 @@ func (r *Runner) Apply(ctx context.Context, source Source, evs []events.Recorded
 		return nil
 	}
 
-	decoded, bad := r.decode(evs)
+	decoded, bad := decode(r.config.Registry, evs)
 	if err := r.applyDecoded(ctx, source, evs, decoded); err != nil {
 		return err
 	}
@@ -65,11 +65,11 @@ func (r *Runner) Apply(ctx context.Context, source Source, evs []events.Recorded
 }
 
 // decode returns the payloads up to the first event that cannot be decoded.
-func (r *Runner) decode(evs []events.Recorded) (decoded []Applied, bad error) {
+func decode(registry Registry, evs []events.Recorded) (decoded []Applied, bad error) {
 	decoded = make([]Applied, 0, len(evs))
 	bad = guard("decoding", func() error {
 		for _, e := range evs {
-			payload, err := r.config.Registry.Decode(e.Event)
+			payload, err := registry.Decode(e.Event)
 			if err != nil {
 				return err
 			}
@@ -144,6 +144,12 @@ func (r *Runner) commit(ctx context.Context, source Source, evs []Applied) error
 	}
 	r.counts[source].Add(int64(len(evs)))
 	r.progress.advance(last)
+	if r.retried != nil && r.retried.Position <= last {
+		r.retried = nil
+		if err := clearStopped(ctx, r.conn, r.config); err != nil { // it counts no more, but is seen by who looks
+			r.config.Logger.Warn("projections: the mark of a stop that was got past stays", "error", err)
+		}
+	}
 	return nil
 }
 
@@ -157,13 +163,19 @@ func (r *Runner) failedCommit(ctx context.Context, err error) error {
 	if errors.Is(err, ErrNotInLog) {
 		return err
 	}
+	return failedApply(r.conn, err)
+}
+
+// failedApply tells what an error of statements of [Projection.Apply] means: a
+// faultError, unless the database was away.
+func failedApply(conn *pgx.Conn, err error) error {
 	var unfit pgx.ErrPreprocessingBatch // a value that does not fit its column: pgx closes the connection, too
 	unsent := errors.As(err, &unfit)
 	err = classify(err)
 	switch {
 	case errors.Is(err, events.ErrUnavailable), errors.Is(err, context.Canceled):
 		return fmt.Errorf("apply events: %w", err)
-	case r.conn.IsClosed() && !unsent:
+	case conn.IsClosed() && !unsent:
 		return fmt.Errorf("apply events: %w: %w", events.ErrUnavailable, err)
 	}
 	return &faultError{err}
@@ -196,12 +208,16 @@ func (r *Runner) mark(ctx context.Context) {
 	r.marked = true
 }
 
-// remember stores the stop, unless that has been done, and answers it.
+// remember answers what has stopped the runner. It stores a stop at an event,
+// unless that has been done.
 func (r *Runner) remember(ctx context.Context) (stopped error, marked bool) {
 	if err := r.take(ctx); err != nil {
 		return err, false
 	}
 	defer r.give()
+	if r.foreign != nil {
+		return r.foreign, true
+	}
 	r.mark(ctx)
 	return r.stopped, r.marked
 }

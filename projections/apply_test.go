@@ -108,6 +108,12 @@ func TestAnEventThatCannotBeAppliedStopsTheRunner(t *testing.T) {
 			// Run again it stops again, or goes on when the event can be applied.
 			p = d.process(change)
 			stop = background(t, p.runner.Run)
+			if _, err := p.runner.Checkpoint(t.Context()); err != nil {
+				t.Error(err)
+			}
+			if err := p.progress.Live(); !errors.As(err, &stopped) || stopped.Position != 6 || stopped.Err.Error() != c.reason {
+				t.Errorf("run again, before the event is tried, Live answers %v", err)
+			}
 			if err := p.deliver(t.Context(), log[5:]); !errors.As(err, &stopped) || stopped.Position != 6 {
 				t.Errorf("run again: %v", err)
 			}

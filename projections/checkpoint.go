@@ -2,6 +2,7 @@ package projections
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/google/uuid"
@@ -15,42 +16,62 @@ import (
 // [ErrOtherLog] or a [SchemaError] when the tables are not those of this log and
 // program.
 func loadCheckpoints(ctx context.Context, conn *pgx.Conn, config Config) ([]events.Position, error) {
-	names := config.names()
-	versions := make([]int, len(names))
-	for i, p := range config.Projections {
-		versions[i] = p.SchemaVersion()
-	}
-	var batch pgx.Batch
-	batch.Queue(`
-		insert into checkpoints (name, schema_version, log_id, position)
+	_, err := conn.Exec(ctx, `
+		insert into projections.checkpoints (name, schema_version, log_id, position)
 		select name, version, $3, 0 from unnest($1::text[], $2::integer[]) as program (name, version)
-		on conflict (name) do nothing`, names, versions, config.LogID)
-	positions := make([]events.Position, 0, len(names))
-	batch.Queue(`
-		select c.schema_version, c.log_id, c.position
-		from unnest($1::text[]) with ordinality as program (name, number)
-		join checkpoints c on c.name = program.name
-		order by program.number`, names,
-	).Query(func(rows pgx.Rows) error {
-		for i := 0; rows.Next(); i++ {
-			var version int
-			var log uuid.UUID
-			var position events.Position
-			if err := rows.Scan(&version, &log, &position); err != nil {
-				return err
-			}
-			if version != versions[i] {
-				return &SchemaError{Projection: names[i], Stored: version, Program: versions[i]}
-			}
-			if log != config.LogID {
-				return fmt.Errorf("%w: projection %q follows log %s, this is %s", ErrOtherLog, names[i], log, config.LogID)
-			}
-			positions = append(positions, position)
-		}
+		on conflict (name) do nothing`, config.names(), config.schemaVersions(), config.LogID)
+	if err != nil {
+		return nil, fmt.Errorf("load the checkpoints: %w", classify(err))
+	}
+	stored, err := loadStored(ctx, conn)
+	if err != nil {
+		return nil, err
+	}
+	return config.positions(stored)
+}
+
+// storedCheckpoint is how far a projection is, whatever program has run it on
+// whatever log.
+type storedCheckpoint struct {
+	schemaVersion int
+	log           uuid.UUID
+	position      events.Position
+}
+
+// loadStored answers all checkpoints there are, by the names of the projections.
+func loadStored(ctx context.Context, conn *pgx.Conn) (map[string]storedCheckpoint, error) {
+	rows, err := conn.Query(ctx, `select name, schema_version, log_id, position from projections.checkpoints order by name`)
+	if err != nil {
+		return nil, fmt.Errorf("load the checkpoints: %w", classify(err))
+	}
+	stored := map[string]storedCheckpoint{}
+	var name string
+	var c storedCheckpoint
+	_, err = pgx.ForEachRow(rows, []any{&name, &c.schemaVersion, &c.log, &c.position}, func() error {
+		stored[name] = c
 		return nil
 	})
-	if err := conn.SendBatch(ctx, &batch).Close(); err != nil {
+	if err != nil {
 		return nil, fmt.Errorf("load the checkpoints: %w", classify(err))
+	}
+	return stored, nil
+}
+
+// positions answers how far each projection is; one that is new to the database
+// is at 0. It fails as loadCheckpoints does.
+func (c Config) positions(stored map[string]storedCheckpoint) ([]events.Position, error) {
+	positions := make([]events.Position, len(c.Projections))
+	for i, p := range c.Projections {
+		at, known := stored[p.Name()]
+		switch {
+		case !known:
+			continue
+		case at.schemaVersion != p.SchemaVersion():
+			return nil, &SchemaError{Projection: p.Name(), Stored: at.schemaVersion, Program: p.SchemaVersion()}
+		case at.log != c.LogID:
+			return nil, fmt.Errorf("%w: projection %q follows log %s, this is %s", ErrOtherLog, p.Name(), at.log, c.LogID)
+		}
+		positions[i] = at.position
 	}
 	return positions, nil
 }
@@ -67,11 +88,11 @@ func queueMove(batch *pgx.Batch, config Config, seen []events.Position, to event
 	batch.Queue(`
 		with moved as (
 		    update checkpoints c set position = greatest(c.position, $3)
-		    from unnest($1::text[], $2::bigint[]) as seen (name, position)
-		    where c.name = seen.name and c.position = seen.position and c.log_id = $4
+		    from unnest($1::text[], $2::bigint[], $5::integer[]) as seen (name, position, schema_version)
+		    where c.name = seen.name and c.position = seen.position and c.log_id = $4 and c.schema_version = seen.schema_version
 		    returning 1)
 		select 1 / (count(*) = cardinality($1::text[]))::integer from moved`,
-		config.names(), seen, to, config.LogID,
+		config.names(), seen, to, config.LogID, config.schemaVersions(),
 	).QueryRow(func(row pgx.Row) error {
 		var one int
 		err := row.Scan(&one)
@@ -118,7 +139,26 @@ func markStopped(ctx context.Context, conn *pgx.Conn, config Config, stopped *St
 	return nil
 }
 
-// clearStopped takes the mark away: the event is tried again.
+// loadStopped answers what the runner is stopped at, nil for nothing: what it got
+// past does not count any more.
+func loadStopped(ctx context.Context, conn *pgx.Conn, config Config) (*StoppedError, error) {
+	var stopped StoppedError
+	var reason string
+	err := conn.QueryRow(ctx, `
+		select stopped_position, stopped_type, stopped_reason
+		from checkpoints where name = any($1) and stopped_position > position limit 1`, config.names(),
+	).Scan(&stopped.Position, &stopped.Type, &reason)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("read what the runner had stopped at: %w", classify(err))
+	}
+	stopped.Err = errors.New(reason)
+	return &stopped, nil
+}
+
+// clearStopped takes the mark away, when the event was applied.
 func clearStopped(ctx context.Context, conn *pgx.Conn, config Config) error {
 	_, err := conn.Exec(ctx, `
 		update checkpoints set stopped_position = null, stopped_type = null, stopped_reason = null

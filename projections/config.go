@@ -25,7 +25,7 @@ type Config struct {
 
 	Log      Log
 	LogID    uuid.UUID // the log's own id
-	Registry *events.Registry
+	Registry Registry
 
 	// Shared: other processes work on the same database. Every batch is
 	// announced to them, and theirs are listened for.
@@ -44,6 +44,13 @@ type Log interface {
 
 	// Head is the position of the last event, 0 while there is none.
 	Head(ctx context.Context) (events.Position, error)
+}
+
+// Registry knows the types of events; an [events.Registry] does.
+type Registry interface {
+	// Decode returns the payload of an event, or an [events.UnknownTypeError] for
+	// what a newer program wrote.
+	Decode(events.Event) (events.Payload, error)
 }
 
 func (c Config) withDefaults() Config {
@@ -71,6 +78,15 @@ func (c Config) names() []string {
 	return names
 }
 
+// schemaVersions are those of the projections.
+func (c Config) schemaVersions() []int {
+	versions := make([]int, len(c.Projections))
+	for i, p := range c.Projections {
+		versions[i] = p.SchemaVersion()
+	}
+	return versions
+}
+
 // Bounds of a connection that is not a request's.
 const (
 	connectTimeout = 5 * time.Second
@@ -79,11 +95,10 @@ const (
 
 // connectionSettings are those of the connections of runner, progress and lease.
 var connectionSettings = map[string]string{
-	"default_transaction_isolation": "read committed", // a runner that waited for another's checkpoint must see where it went
-	"synchronous_commit":            "on",             // an answered row must survive a crash of the database
-	"enable_hashjoin":               "off",            // changes are few and found by key, even in tables never analysed
-	"enable_mergejoin":              "off",
-	"statement_timeout":             "10s",
+	"synchronous_commit": "on",  // an answered row must survive a crash of the database
+	"enable_hashjoin":    "off", // changes are few and found by key, even in tables never analysed
+	"enable_mergejoin":   "off",
+	"statement_timeout":  "10s",
 	// A peer that vanished is noticed, so that what it holds is free again:
 	"tcp_keepalives_idle":     "2",
 	"tcp_keepalives_interval": "1",

@@ -62,8 +62,36 @@
 // a poll of the checkpoints makes up for lost notifications. The wait ends with
 // [ErrPending] after 5 seconds: the event is durable and will be applied.
 //
+// # Rebuilding
+//
+// [Rebuild] makes tables like the live ones in a schema of their own, fills them
+// by the same Apply, and puts them in the place of the live ones: when they have
+// caught up, one transaction locks the checkpoints, so that no runner moves,
+// applies the last events, locks the tables, and exchanges them. So the new tables
+// stand exactly where the old ones stood, and whoever waits for a position, joins
+// one rebuilt table with others, or holds a prepared statement, notices nothing.
+// It is one transaction, so wherever a rebuild is killed, the old tables serve or
+// the new ones do.
+//
+// That a statement sees the new tables whole rests on read committed, where a
+// snapshot is taken after the locks are had. In a transaction with an older
+// snapshot they look half filled: that is so for a dump which begins during the
+// switch. The log in it is whole.
+//
+// A projection whose schema version has grown is rebuilt by the newer program,
+// while an older one serves. From the switch on the older one applies nothing
+// more: it compares the schema version together with the position.
+//
+// [Verify] fills temporary tables in the same way, and compares them with the
+// live ones in one snapshot, which shows rows and checkpoints of one moment and
+// holds nobody up.
+//
 // # Why not
 //
+//   - Emptying the live tables and filling them again, in one transaction or with
+//     one TRUNCATE: readers would wait for all of it, or see nothing.
+//   - COPY, or indexes made afterwards, for filling: amendments and removals
+//     need the rows that are there, and it is fast enough (BenchmarkRebuild).
 //   - A subscription for each projection: the reads of one request could then
 //     show one of two tables ahead of the other, and each batch would cost several
 //     transactions.

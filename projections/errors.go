@@ -45,10 +45,18 @@ var (
 	ErrNotInLog = errors.New("the bus carries events that are not in the log")
 
 	// ErrAhead: the read tables contain more than the log holds.
-	ErrAhead = errors.New("the read tables contain events that are not in the log: they must be rebuilt")
+	ErrAhead = errors.New("the read tables contain events that are not in the log: " +
+		"the database was put together from two states, restore it whole")
 
 	// ErrOtherLog: the read tables were made from another log.
 	ErrOtherLog = errors.New("the read tables were made from another log: they must be rebuilt")
+
+	// ErrBusy: a rebuild or a verification is under way on this database.
+	ErrBusy = errors.New("another rebuild or verification is under way")
+
+	// ErrAltered: while tables were filled beside them, the live ones got another
+	// form, as by the migrations of a newer program. Begin again.
+	ErrAltered = errors.New("the read tables were altered meanwhile: begin again")
 )
 
 // GapError is answered for events that do not continue at the checkpoint.

@@ -108,7 +108,7 @@ func (p *Progress) look(ctx context.Context, conn *pgx.Conn) error {
 		            and database = (select oid from pg_database where datname = current_database()))
 		from (select case when count(*) = cardinality($1::text[]) then min(position) else 0 end as position
 		    from checkpoints where name = any($1) and log_id = $2) as checkpoint
-		left join (select * from checkpoints where name = any($1) and stopped_position is not null limit 1) as stop on true`,
+		left join (select * from checkpoints where name = any($1) and stopped_position > position limit 1) as stop on true`,
 		p.config.names(), p.config.LogID, leaseClass, leaseObject,
 	).Scan(&position, &stoppedAt, &stoppedType, &stoppedReason, &seen.held)
 	if err != nil {

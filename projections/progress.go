@@ -20,7 +20,7 @@ type Progress struct {
 	mu        sync.Mutex
 	waiters   waiters
 	leading   bool          // this process's runner is running
-	stopped   *StoppedError // of this process's runner, until it runs again
+	stopped   *StoppedError // of this process's runner, until it gets past the event
 	elsewhere elsewhere
 	interrupt context.CancelFunc // ends the present pause of Run
 }
@@ -121,6 +121,9 @@ func (p *Progress) advance(position events.Position) {
 	if p.Checkpoint() < position {
 		p.position.Store(int64(position))
 		p.waiters.wake(position)
+		if p.stopped != nil && p.stopped.Position <= position {
+			p.stopped = nil
+		}
 	}
 }
 
@@ -133,11 +136,13 @@ func (p *Progress) restart(position events.Position) {
 	p.waiters.wake(position)
 }
 
-// lead is told that this process's runner begins.
-func (p *Progress) lead() {
+// lead is told that this process's runner begins, and what some runner was
+// stopped at before and this one will try again; nil for nothing. No command is
+// taken until it got past that.
+func (p *Progress) lead(stopped *StoppedError) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.leading, p.stopped = true, nil
+	p.leading, p.stopped = true, stopped
 	p.interrupt()
 }
 

@@ -119,7 +119,7 @@ func TestLiveFollowsTheRunnerOfThisProcess(t *testing.T) {
 	if err := p.Live(); !errors.Is(err, ErrNoRunner) {
 		t.Errorf("before it begins: %v", err)
 	}
-	p.lead()
+	p.lead(nil)
 	if err := p.Live(); err != nil {
 		t.Errorf("running: %v", err)
 	}
@@ -132,9 +132,14 @@ func TestLiveFollowsTheRunnerOfThisProcess(t *testing.T) {
 	if err := p.Live(); !errors.As(err, &stopped) {
 		t.Errorf("ended: %v", err)
 	}
-	p.lead()
-	if err := p.Live(); err != nil {
+	p.lead(&StoppedError{Position: 4})
+	p.advance(3)
+	if err := p.Live(); !errors.As(err, &stopped) {
 		t.Errorf("running again: %v", err)
+	}
+	p.advance(4)
+	if err := p.Live(); err != nil {
+		t.Errorf("past the event: %v", err)
 	}
 	p.follow()
 	if err := p.Live(); !errors.Is(err, ErrNoRunner) {

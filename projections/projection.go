@@ -1,6 +1,10 @@
 package projections
 
 import (
+	"fmt"
+	"slices"
+	"strings"
+
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
@@ -16,12 +20,13 @@ type Projection interface {
 	// by an older program must be filled anew.
 	SchemaVersion() int
 
-	// Tables are the names of its tables, without a schema.
+	// Tables are the names of its tables, without a schema. Each has a primary
+	// key, which holds no personal data.
 	Tables() []string
 
 	// Apply queues what the events change in the tables. The batch is run as one
 	// transaction, together with the checkpoints and the other projections, in
-	// one round trip. Tables are named without a schema.
+	// one round trip. Tables are named without a schema, and only its own.
 	//
 	// The events follow each other in the log. Applied in any split into
 	// batches, they must leave the same rows. Types that it does not know are
@@ -37,9 +42,30 @@ type Applied struct {
 	Payload  events.Payload
 }
 
-// All returns every projection of this program.
+// All returns every projection of this program, in the order in which queries
+// name their tables: a rebuild, which locks them in this order, then never waits
+// for a reader who waits for it.
 func All() []Projection {
-	return []Projection{users{}, patients{}, doctors{}, mappings{}}
+	return []Projection{users{}, mappings{}, patients{}, doctors{}}
+}
+
+// Named returns the projections with these names, all of them where there are no
+// names, in the order of [All].
+func Named(names ...string) ([]Projection, error) {
+	var named []Projection
+	var known []string
+	for _, p := range All() {
+		known = append(known, p.Name())
+		if len(names) == 0 || slices.Contains(names, p.Name()) {
+			named = append(named, p)
+		}
+	}
+	for _, name := range names {
+		if !slices.Contains(known, name) {
+			return nil, fmt.Errorf("there is no projection %q: there are %s", name, strings.Join(known, ", "))
+		}
+	}
+	return named, nil
 }
 
 // changes collects what a batch does to the records of one kind, in the order

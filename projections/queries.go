@@ -24,15 +24,20 @@ type Queries struct {
 func NewQueries(pool *pgxpool.Pool) *Queries { return &Queries{pool: pool} }
 
 // Configure sets on the configuration of a connection what this package's
-// statements rely on: the search path that finds the read tables, and plans
-// that keep to the indexes. A plan made while the tables were small would
-// otherwise stay a scan of a table that has grown, until it is analysed.
+// statements rely on:
+//   - the search path that finds the read tables
+//   - read committed, whatever is set for the database: a statement that has
+//     waited for a rebuild to switch the tables must see the new ones as they
+//     are then, and not as they were when it began, half filled
+//   - plans that keep to the indexes. A plan made while the tables were small
+//     would otherwise stay a scan of a table that has grown, until it is analysed.
 func Configure(config *pgx.ConnConfig) {
 	params := maps.Clone(config.RuntimeParams)
 	if params == nil {
 		params = map[string]string{}
 	}
-	params["search_path"] = "projections,public"
+	params["search_path"] = liveSchema + ",public"
+	params["default_transaction_isolation"] = "read committed"
 	params["plan_cache_mode"] = "force_generic_plan"
 	params["enable_seqscan"] = "off"
 	params["jit"] = "off"

@@ -41,7 +41,9 @@ type Runner struct {
 	conn      *pgx.Conn         // nil: to be made, and the checkpoints to be loaded
 	positions []events.Position // of each projection
 	stopped   *StoppedError
-	marked    bool // the stop is stored in the database
+	marked    bool          // the stop is stored in the database
+	retried   *StoppedError // what some runner was stopped at before: this one tries it again
+	foreign   error         // a SchemaError or ErrOtherLog: the tables are no longer this program's
 	halt      context.CancelFunc
 }
 
@@ -98,7 +100,8 @@ func (r *Runner) Check(ctx context.Context) error {
 // tries the same in vain, until it is run again, which tries the event again.
 // Only an event that a newer program wrote ends Run, with a [StoppedError] that
 // is an [events.UnknownTypeError], so that the lease can be given to a newer
-// process. Run also ends with what [Runner.Check] fails with.
+// process. Run also ends with what [Runner.Check] fails with, be it that the
+// tables were rebuilt by a newer program meanwhile.
 func (r *Runner) Run(ctx context.Context) error {
 	watching, halt := context.WithCancel(ctx)
 	defer halt()
@@ -117,7 +120,7 @@ func (r *Runner) Run(ctx context.Context) error {
 		stopped, marked := r.remember(ctx)
 		var unknown *events.UnknownTypeError
 		switch {
-		case errors.As(stopped, &unknown):
+		case errors.As(stopped, &unknown), isForeign(stopped):
 			return stopped
 		case marked:
 			<-ctx.Done()
@@ -133,15 +136,15 @@ func (r *Runner) Run(ctx context.Context) error {
 // begin loads the checkpoints, as soon as the database can be reached, and lets
 // events be applied.
 func (r *Runner) begin(ctx context.Context, halt context.CancelFunc) error {
-	r.stopped, r.marked, r.halt = nil, false, halt
+	r.stopped, r.marked, r.foreign, r.halt = nil, false, nil, halt
 	for failing := false; ; failing = true {
 		err := r.connect(ctx)
 		if err == nil {
-			err = clearStopped(ctx, r.conn, r.config)
+			r.retried, err = loadStopped(ctx, r.conn, r.config)
 		}
 		switch {
 		case err == nil:
-			r.progress.lead()
+			r.progress.lead(r.retried)
 			r.turn <- struct{}{}
 			return nil
 		case ctx.Err() != nil, !errors.Is(err, events.ErrUnavailable):
@@ -191,11 +194,21 @@ func (r *Runner) load(ctx context.Context) error {
 	positions, err := loadCheckpoints(ctx, r.conn, r.config)
 	if err != nil {
 		r.disconnect()
+		if isForeign(err) {
+			r.foreign = err
+			r.halt()
+		}
 		return err
 	}
 	r.positions = positions
 	r.progress.restart(r.checkpoint())
 	return nil
+}
+
+// isForeign tells whether somebody else's tables are there.
+func isForeign(err error) bool {
+	var schema *SchemaError
+	return errors.As(err, &schema) || errors.Is(err, ErrOtherLog)
 }
 
 func (r *Runner) disconnect() {

@@ -21,6 +21,7 @@ const (
 	exitError    = 1 // something went wrong while running
 	exitUsage    = 2 // the command line or the configuration is wrong
 	exitNotFound = 3 // what the command line names is not there
+	exitDiffers  = 4 // `carelog projections verify` found rows that differ
 )
 
 func main() {
@@ -51,6 +52,9 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	if _, ok := errors.AsType[*notFoundError](err); ok {
 		return exitNotFound
+	}
+	if _, ok := errors.AsType[*differencesError](err); ok {
+		return exitDiffers
 	}
 	return exitError
 }
@@ -87,7 +91,7 @@ func newRootCommand() *cobra.Command {
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return &usageError{err, cmd.CommandPath()} })
-	root.AddCommand(newServeCommand(), newUsersCommand(), newVersionCommand(), newFindPostgresCommand(), newWithPostgresCommand())
+	root.AddCommand(newServeCommand(), newUsersCommand(), newProjectionsCommand(), newVersionCommand(), newFindPostgresCommand(), newWithPostgresCommand())
 	return root
 }
 

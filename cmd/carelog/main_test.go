@@ -15,5 +15,8 @@ func TestMain(m *testing.M) {
 		os.Unsetenv(asProgram)
 		main()
 	}
+	if point := os.Getenv(killRebuild); point != "" {
+		rebuildAndDie(point)
+	}
 	goleak.VerifyTestMain(m)
 }

@@ -77,6 +77,9 @@ func (p *program) tryPipeline(ctx context.Context, key []byte) (_ *pipeline, err
 	if l.pool, err = pgxpool.NewWithConfig(ctx, database); err != nil {
 		return nil, fmt.Errorf("make the database pool: %w", err)
 	}
+	if err := l.compareSchema(ctx); err != nil {
+		return nil, err
+	}
 	registry := events.NewRegistry()
 	l.store, err = eventstore.Open(ctx, eventstore.Config{
 		Pool: l.pool, Appender: database.ConnConfig, Notify: l.shared, Logger: p.logger,
@@ -85,7 +88,7 @@ func (p *program) tryPipeline(ctx context.Context, key []byte) (_ *pipeline, err
 	if err != nil {
 		return nil, err
 	}
-	l.openProjections(database.ConnConfig, registry)
+	l.openProjections(database.ConnConfig)
 	if err := l.runner.Check(ctx); err != nil {
 		return nil, err
 	}
@@ -118,6 +121,16 @@ func (p *program) tryPipeline(ctx context.Context, key []byte) (_ *pipeline, err
 		Version:         version(),
 	})
 	return l, err
+}
+
+// compareSchema tells when the database is a newer program's: this one works with
+// it, since migrations only add what it can do without.
+func (l *pipeline) compareSchema(ctx context.Context) error {
+	database, known, err := eventstore.SchemaVersions(ctx, l.pool)
+	if err == nil && database > known {
+		l.program.logger.Warn("a newer carelog has migrated the database: this one works with it for the time of an upgrade", "database", database, "known", known)
+	}
+	return err
 }
 
 // tokenKey is the key that signs tokens: the one that is set, or one that is
@@ -178,9 +191,9 @@ func migrationConfig(config *pgx.ConnConfig) *pgx.ConnConfig {
 	return config
 }
 
-func (l *pipeline) openProjections(database *pgx.ConnConfig, registry *events.Registry) {
+func (l *pipeline) openProjections(database *pgx.ConnConfig) {
 	config := projections.Config{
-		Conn: database, Pool: l.pool, Log: l.store, LogID: l.store.LogID(), Registry: registry,
+		Conn: database, Pool: l.pool, Log: l.store, LogID: l.store.LogID(), Registry: l.program.registry,
 		Shared: l.shared, Wait: l.config.ProjectionWait, Logger: l.program.logger,
 	}
 	l.progress = projections.NewProgress(config)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/carelog/carelog/events"
 	"github.com/carelog/carelog/httpapi"
+	"github.com/carelog/carelog/projections"
 )
 
 // program is the whole server. It is made, run once, and closed.
@@ -28,6 +29,7 @@ type program struct {
 	listener net.Listener
 	handler  atomic.Pointer[http.Handler] // what is served: the API, once it is there
 	running  chan struct{}
+	registry projections.Registry // of the events that are applied; tests set that of a newer program
 
 	postgres *postgres   // nil with a DATABASE_URL
 	nats     *natsServer // nil with a NATS_URL
@@ -52,7 +54,7 @@ func newProgram(config Config, logger *slog.Logger) (*program, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: set CARELOG_ADDR to another address, or to port 0 for any that is free", err)
 	}
-	p := &program{config: config, logger: logger, listener: listener, running: make(chan struct{})}
+	p := &program{config: config, logger: logger, listener: listener, running: make(chan struct{}), registry: events.NewRegistry()}
 	starting := httpapi.Starting()
 	p.handler.Store(&starting)
 	if config.DatabaseURL == "" {

@@ -74,13 +74,13 @@ func databaseConfig(t testing.TB) Config {
 const testSecret = "a secret of the tests that is long enough"
 
 // start runs the program until the test ends or it is stopped.
-func start(t testing.TB, config Config) *running {
+func start(t testing.TB, config Config, change ...func(*program)) *running {
 	t.Helper()
-	return startBetween(t, config, between{})
+	return startBetween(t, config, between{}, change...)
 }
 
 // startBetween is start with something in between.
-func startBetween(t testing.TB, config Config, step between) *running {
+func startBetween(t testing.TB, config Config, step between, change ...func(*program)) *running {
 	t.Helper()
 	log := &logBuffer{}
 	program, err := newProgram(config, slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: config.LogLevel})))
@@ -88,6 +88,9 @@ func startBetween(t testing.TB, config Config, step between) *running {
 		t.Fatal(err)
 	}
 	program.between = step
+	for _, c := range change {
+		c(program)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- program.Run(ctx) }()

@@ -48,7 +48,10 @@ func (l *pipeline) readiness(ctx context.Context) httpapi.Readiness {
 	}
 	for _, p := range status.Projections {
 		one := httpapi.Projection{Name: p.Name, Position: int64(p.Position), Lag: p.Lag}
-		if p.Stopped != nil {
+		switch {
+		case p.Unfit != nil:
+			one.Error = p.Unfit.Error()
+		case p.Stopped != nil:
 			one.Error = fmt.Sprintf("stopped at position %d, an event of type %s", p.Stopped.Position, p.Stopped.Type)
 		}
 		answer.Projections = append(answer.Projections, one)
