@@ -45,6 +45,11 @@ type session struct {
 	end context.CancelFunc
 }
 
+func newSession() *session {
+	ctx, end := context.WithCancel(context.Background())
+	return &session{ctx, end}
+}
+
 // Connect returns at once, whether NATS can be reached or not, and goes on
 // trying in the background, for ever. It fails on a URL that cannot be one.
 func Connect(cfg ConnConfig) (*Conn, error) {
@@ -59,6 +64,7 @@ func Connect(cfg ConnConfig) (*Conn, error) {
 		return nil, err
 	}
 	c := &Conn{log: cfg.Logger, secrets: secrets, inProcess: cfg.InProcess != nil}
+	c.session.Store(newSession())
 	options := []nats.Option{
 		nats.Name(cfg.Name),
 		nats.RetryOnFailedConnect(true),
@@ -117,17 +123,14 @@ func (c *Conn) Err() error {
 // called before. What was asked over it then will never be answered: the client
 // library would wait for that.
 func (c *Conn) untilLost(lost func()) (forget func() bool) {
-	current := c.session.Load()
-	if current == nil { // the library has not told of it yet
-		return func() bool { return true }
-	}
-	return context.AfterFunc(current, lost)
+	return context.AfterFunc(c.session.Load(), lost)
 }
 
 func (c *Conn) connected(nc *nats.Conn) {
 	c.trouble.Store(nil)
-	ctx, end := context.WithCancel(context.Background())
-	c.session.Store(&session{ctx, end})
+	if c.session.Load().Err() != nil { // else it is the first, which began before the library told of it
+		c.session.Store(newSession())
+	}
 	server := "in this process"
 	if !c.inProcess {
 		server = c.secrets.Replace(nc.ConnectedUrlRedacted())
@@ -138,9 +141,7 @@ func (c *Conn) connected(nc *nats.Conn) {
 // failed is called when the connection is lost and after each failed attempt to
 // get it back. The same reason is logged once.
 func (c *Conn) failed(_ *nats.Conn, err error) {
-	if lost := c.session.Load(); lost != nil {
-		lost.end()
-	}
+	c.session.Load().end()
 	if err == nil {
 		return // closed by ourselves
 	}
