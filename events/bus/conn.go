@@ -107,7 +107,7 @@ func (c *Conn) Close() { c.nc.Close() }
 
 // Err is nil while NATS is connected, else it says why not.
 func (c *Conn) Err() error {
-	if c.nc.IsConnected() {
+	if c.nc.IsConnected() && c.session.Load().Err() == nil {
 		return nil
 	}
 	why := "no attempt has ended yet"
