@@ -398,3 +398,27 @@ func TestAStopHasADeadline(t *testing.T) {
 		t.Errorf("%s", list.body)
 	}
 }
+
+// TestServingFailsWhileTheDatabaseIsAwaited: without a listener there is nothing
+// to wait for.
+func TestServingFailsWhileTheDatabaseIsAwaited(t *testing.T) {
+	program, err := newProgram(testConfig(t, map[string]string{
+		"DATABASE_URL": "postgres://nobody@127.0.0.1:1/nothing", "CARELOG_JWT_SECRET": testSecret,
+	}), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- program.Run(t.Context()) }()
+	if err := program.Close(); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-ended:
+		if err == nil {
+			t.Error("it ended without a word")
+		}
+	case <-time.After(30 * time.Second):
+		t.Fatal("it waits for ever")
+	}
+}

@@ -172,7 +172,7 @@ func poolConfig(url, purpose string, conns int) (*pgxpool.Config, error) {
 		return nil, errors.New("DATABASE_URL cannot be understood: write postgres://user:password@host:5432/name") // pgx's text may hold the password
 	}
 	config.MaxConns = int32(conns)
-	config.PingTimeout = waitTimeout
+	config.PingTimeout = answerIn
 	config.ConnConfig.ConnectTimeout = 5 * time.Second
 	projections.Configure(config.ConnConfig)
 	config.ConnConfig.RuntimeParams["application_name"] = purpose
@@ -237,7 +237,7 @@ func (l *pipeline) close() {
 		}()
 		select {
 		case <-closed:
-		case <-time.After(waitTimeout): // the pool waits longer for a database that hangs
+		case <-time.After(answerIn): // the pool waits longer for a database that hangs
 		}
 	}
 	l.presence.leave()
@@ -342,19 +342,19 @@ func (l *pipeline) awaitRunner(ctx context.Context) bool {
 	}
 }
 
-// settle waits until the read tables contain the whole log.
-func (l *pipeline) settle(ctx context.Context) error {
+// catchUp waits until the read tables contain the whole log, if they can. What
+// they do not contain the next start applies.
+func (l *pipeline) catchUp(ctx context.Context) {
 	if l.progress.Live() != nil {
-		return nil // nobody would apply it now; the next start does
+		return
 	}
 	head, err := l.store.Head(ctx)
+	if err == nil {
+		err = l.progress.Wait(ctx, head)
+	}
 	if err != nil {
-		return nil // the database is away, and durable what was accepted
+		l.program.logger.Warn("stopping before the read tables contain the whole log; the next start goes on", "error", err)
 	}
-	if err := l.progress.Wait(ctx, head); err != nil {
-		l.program.logger.Warn("stopping before the read tables contain the whole log; the next start goes on", "head", head)
-	}
-	return nil
 }
 
 // pause waits, and answers false when the context ends first.

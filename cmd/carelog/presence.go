@@ -103,7 +103,7 @@ func (p *presence) leave() {
 	if p.conn == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), waitTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), answerIn)
 	defer cancel()
 	_ = p.conn.Close(ctx) // the server ends what is left of it
 	p.conn = nil

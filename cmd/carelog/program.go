@@ -19,10 +19,6 @@ import (
 )
 
 // program is the whole server. It is made, run once, and closed.
-//
-// Its parts end in the opposite order of their dependence: first requests are
-// finished, then what was accepted is applied, then the pipeline stops, and last
-// the servers that this process runs for itself.
 type program struct {
 	config   Config
 	logger   *slog.Logger
@@ -94,49 +90,56 @@ func (p *program) Close() error {
 // nil, all within the shutdown timeout: half of it is for requests and the read
 // tables, a third for PostgreSQL. It waits for a database and a NATS server
 // that are still coming up, and for ever for ones that went away.
+//
+// It stops in this order:
+//
+//  1. no more requests are taken, those that were are finished
+//  2. the read tables take in what was appended
+//  3. the pipeline stops
+//  4. PostgreSQL and NATS stop, where they are this process's own
 func (p *program) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	outliving, release := context.WithCancel(context.WithoutCancel(ctx))
-	defer release()
-
-	servers, serversCtx := errgroup.WithContext(outliving)
-	defer context.AfterFunc(serversCtx, stop)() // a server that fails for good ends the rest
+	own, stopOwn := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopOwn()
+	servers, own := errgroup.WithContext(own)
+	defer context.AfterFunc(own, stop)() // a server that fails for good ends the rest
 	if p.postgres != nil {
-		servers.Go(func() error { return p.postgres.Run(serversCtx) })
+		servers.Go(func() error { return p.postgres.Run(own) })
 	}
 	if p.nats != nil {
-		servers.Go(func() error { return p.nats.Run(serversCtx) })
+		servers.Go(func() error { return p.nats.Run(own) })
 	}
 	servers.Go(func() error {
-		defer release()
+		defer stopOwn()
 		return p.serve(ctx)
 	})
 	return servers.Wait()
 }
 
 // serve answers requests from the beginning, with "starting" until the pipeline
-// runs, and stops both in order.
+// runs.
 func (p *program) serve(ctx context.Context) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	server := httpapi.NewServer(http.HandlerFunc(p.serveHTTP), p.logger)
-	outliving, release := context.WithCancel(context.WithoutCancel(ctx))
-	defer release()
-	parts, partsCtx := errgroup.WithContext(outliving)
+	var parts errgroup.Group
 	parts.Go(func() error {
+		defer stop() // without requests there is nothing to do
 		if err := server.Serve(p.listener); !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("serve HTTP: %w", err)
 		}
 		return nil
 	})
 	parts.Go(func() error {
-		return errors.Join(p.runPipeline(ctx, partsCtx, server), server.Close())
+		return errors.Join(p.runPipeline(ctx, server), server.Close())
 	})
 	return parts.Wait()
 }
 
-// runPipeline opens the pipeline and serves the API of it, until ctx ends or
-// something fails for good; then it finishes what was accepted.
-func (p *program) runPipeline(ctx, partsCtx context.Context, server *http.Server) error {
+// runPipeline opens the pipeline and serves the API of it, until the context ends
+// or something fails for good; then it finishes what was accepted.
+func (p *program) runPipeline(ctx context.Context, server *http.Server) error {
 	pipeline, err := p.openPipeline(ctx)
 	if ctx.Err() != nil {
 		return nil // told to stop while starting
@@ -145,12 +148,12 @@ func (p *program) runPipeline(ctx, partsCtx context.Context, server *http.Server
 		return err
 	}
 	defer pipeline.close()
-	running, runningCtx := errgroup.WithContext(partsCtx)
-	pipelineCtx, stopPipeline := context.WithCancel(runningCtx)
-	running.Go(func() error { return pipeline.run(pipelineCtx) })
-	running.Go(func() error {
+	parts, partsCtx := errgroup.WithContext(context.WithoutCancel(ctx)) // the pipeline outlives the requests
+	pipelineCtx, stopPipeline := context.WithCancel(partsCtx)
+	parts.Go(func() error { return pipeline.run(pipelineCtx) })
+	parts.Go(func() error {
 		defer stopPipeline()
-		serving, stop := context.WithCancel(runningCtx)
+		serving, stop := context.WithCancel(partsCtx)
 		defer context.AfterFunc(ctx, stop)()
 		defer stop()
 		p.handler.Store(&pipeline.api)
@@ -159,9 +162,10 @@ func (p *program) runPipeline(ctx, partsCtx context.Context, server *http.Server
 			close(p.running)
 			<-serving.Done()
 		}
-		return p.drain(server, pipeline)
+		p.drain(server, pipeline)
+		return nil
 	})
-	return running.Wait()
+	return parts.Wait()
 }
 
 func (p *program) serveHTTP(w http.ResponseWriter, r *http.Request) {
@@ -170,16 +174,17 @@ func (p *program) serveHTTP(w http.ResponseWriter, r *http.Request) {
 
 // drain finishes the requests that were accepted, and lets the read tables take
 // in what they appended.
-func (p *program) drain(server *http.Server, pipeline *pipeline) error {
+func (p *program) drain(server *http.Server, pipeline *pipeline) {
 	p.logger.Info("carelog is stopping")
 	ctx, cancel := context.WithTimeout(context.Background(), p.config.ShutdownTimeout/2)
 	defer cancel()
 	if err := server.Shutdown(ctx); err != nil {
 		p.logger.Warn("some requests were not finished in time", "error", err)
-		return server.Close()
+		return
 	}
-	return pipeline.settle(ctx)
+	pipeline.catchUp(ctx)
 }
 
-// waitTimeout bounds what is asked of a dependency on behalf of a health check.
-const waitTimeout = time.Second
+// answerIn is how soon what is asked in passing must be answered: a ping, a
+// health check, a good-bye.
+const answerIn = time.Second

@@ -27,7 +27,7 @@ func (f *lastFeed) Err() error {
 // Anybody may ask, so a reason is told in words of ours: errors name addresses
 // and users. They are in the log.
 func (l *pipeline) readiness(ctx context.Context) httpapi.Readiness {
-	ctx, cancel := context.WithTimeout(ctx, waitTimeout)
+	ctx, cancel := context.WithTimeout(ctx, answerIn)
 	defer cancel()
 	status, databaseErr := l.runner.Status(ctx)
 	live := l.progress.Live()
