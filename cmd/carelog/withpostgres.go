@@ -29,9 +29,10 @@ func (e *childExit) Error() string { return fmt.Sprintf("the command ended with 
 
 func newFindPostgresCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "find-postgres",
-		Short: "Say which PostgreSQL a private one would be made with",
-		Args:  checked(cobra.NoArgs),
+		Use:    "find-postgres",
+		Hidden: true, // of the Makefile
+		Short:  "Say which PostgreSQL a private one would be made with",
+		Args:   checked(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			bin, err := postgresBin(cmd)
 			if err != nil {
@@ -49,8 +50,9 @@ func newFindPostgresCommand() *cobra.Command {
 
 func newWithPostgresCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "with-postgres -- command [argument ...]",
-		Short: "Run a command with a throwaway PostgreSQL, for tests",
+		Use:    "with-postgres -- command [argument ...]",
+		Hidden: true, // of the Makefile
+		Short:  "Run a command with a throwaway PostgreSQL, for tests",
 		Long: `Run a command with a PostgreSQL that is made for it and removed after it. The
 server's URL is in ` + testDatabaseVariable + `. It does not wait for the disk, so
 nothing in it would survive a loss of power.
