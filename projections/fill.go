@@ -76,7 +76,7 @@ func (s *shadow) read(ctx context.Context, after, last events.Position) (portion
 		return portion{}, err
 	}
 	if len(recorded) == 0 {
-		return portion{}, fmt.Errorf("the log ends at position %d, but the read tables contain %d: they were made from another one", after, last)
+		return portion{}, ErrAhead
 	}
 	decoded, bad := decode(s.config.Registry, recorded)
 	if bad != nil {

@@ -26,6 +26,8 @@ import (
 //   - a [StoppedError] at an event that cannot be applied
 //   - a [SchemaError] when the tables are those of a newer program
 //   - [ErrAltered] when the tables got another form meanwhile
+//   - [ErrAhead] when the live tables contain more than the log: positions never
+//     go back
 //   - an error that wraps [events.ErrUnavailable] when the database cannot be
 //     reached; in the switch, it is open then whether it was done
 //   - an error that wraps the context's when that ended first.

@@ -26,7 +26,7 @@ type ProjectionStatus struct {
 	Position      events.Position
 	Lag           int64         // events in the log that the tables do not contain yet
 	Stopped       *StoppedError // nil, unless the runner is stopped at an event
-	Unfit         error         // nil, unless the tables must be rebuilt: a [SchemaError], or an [ErrOtherLog]
+	Unfit         error         // nil, unless the tables cannot be used: a [SchemaError], [ErrOtherLog] or [ErrAhead]
 }
 
 // Status reads the state of the read tables, whichever process applies events.
@@ -81,6 +81,9 @@ func ReadStatus(ctx context.Context, config Config) (Status, error) {
 	for i := range status.Projections {
 		p := &status.Projections[i]
 		p.Lag = max(0, int64(status.Head-p.Position))
+		if p.Unfit == nil && p.Position > status.Head {
+			p.Unfit = ErrAhead
+		}
 	}
 	return status, nil
 }

@@ -107,7 +107,7 @@ func (s *shadow) fillToLive(ctx context.Context) error {
 }
 
 // compareStatement makes the statement that finds the rows of a table that
-// differ, null for a table without a primary key. Values are compared as Postgres
+// differ, or none for a table without a primary key. Values are compared as Postgres
 // stores them, so columns may be of any type.
 const compareStatement = `
 	select format('

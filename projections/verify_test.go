@@ -115,5 +115,9 @@ func TestTablesThatMustBeRebuiltAreNotVerified(t *testing.T) {
 	if _, err := Verify(t.Context(), d.config, nil, nil); !errors.Is(err, ErrOtherLog) {
 		t.Errorf("tables of another log: %v", err)
 	}
+	d.exec(`update checkpoints set position = 99999, log_id = $1`, d.config.LogID)
+	if _, err := Verify(t.Context(), d.config, nil, nil); !errors.Is(err, ErrAhead) {
+		t.Errorf("tables that are ahead of the log: %v", err)
+	}
 	eventually(t, "nothing is left behind", func() bool { return d.leftover() == "" })
 }

@@ -62,7 +62,7 @@ type listedProjection struct {
 	Lag           int64              `json:"lag"` // events
 	Rows          int64              `json:"rows"`
 	Stopped       *stoppedProjection `json:"stopped,omitempty"`
-	Unfit         string             `json:"unfit,omitempty"` // why the tables must be rebuilt
+	Unfit         string             `json:"unfit,omitempty"` // why the tables cannot be used
 }
 
 // stoppedProjection is the event that the runner is stopped at.
@@ -163,7 +163,7 @@ func (o *operator) rebuild(ctx context.Context, names []string, stdout, stderr i
 type differencesError struct{ rows int64 }
 
 func (e *differencesError) Error() string {
-	return fmt.Sprintf("%d rows are not what the log makes of them: `carelog projections rebuild` mends them", e.rows)
+	return fmt.Sprintf("rows that are not what the log makes of them: %d; `carelog projections rebuild` mends them", e.rows)
 }
 
 func newVerifyProjectionsCommand() *cobra.Command {

@@ -47,7 +47,7 @@ func TestAnOlderProgramLetsANewerTakeOver(t *testing.T) {
 		(3, gen_random_uuid(), '%s', 1, '{}', '{"first_name":"Secret"}', '{}', '', now()),
 		(4, gen_random_uuid(), 'patient.amended', 1, '{}', '{"patient_id":1,"owner_id":1,"age":31}', '{}', '', now())`, patientCloned))
 
-	const stop = "stopped at position 3, patient.cloned"
+	const stop = "stopped at position 3, an event of type patient.cloned"
 	ready := func(server *running) reply { return server.send(t, "GET", "/readyz", nil, nil) }
 	eventually(t, "the older program stops", 20*time.Second, func() bool { return strings.Contains(string(ready(older).body), stop) })
 	if got := ready(older); got.status != 503 {
@@ -93,7 +93,7 @@ func TestAnOlderProgramLetsANewerTakeOver(t *testing.T) {
 	}
 	t.Logf("the newer program took over after %v", time.Since(stopped))
 	err = withOperator(t.Context(), config, quiet(), func(ctx context.Context, o *operator) error {
-		if err := o.verify(ctx, nil, t.Output(), t.Output()); err == nil || !strings.Contains(err.Error(), stop) {
+		if err := o.verify(ctx, nil, t.Output(), t.Output()); err == nil || !strings.Contains(err.Error(), "stopped at position 3, patient.cloned") {
 			t.Errorf("the older program verifies: %v", err)
 		}
 		o.projections.Registry = newerRegistry{o.projections.Registry}
