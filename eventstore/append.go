@@ -5,36 +5,34 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
-	"strings"
+	"runtime"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/carelog/carelog/events"
 )
 
-// maxEvents is how many events one Append may hold: a removal that ends 10,000
-// mappings fits ten times over.
-const maxEvents = 100_000
-
 // Append stores the events, all or none, if the condition holds, and returns
 // the position of the last one: they are durable then. It fails with
 // [events.ErrConflict] when the condition does not hold, and with
-// [events.ErrUnavailable] when the database cannot be reached: the events are
-// not stored then. Only an error that is an [events.ErrOutcomeUnknown] leaves
+// [events.ErrUnavailable] when the database cannot be reached or does not keep
+// up: the events are not stored then. Only an error that is an [events.ErrOutcomeUnknown] leaves
 // that open: the context ended, or the store stopped, while the commit was
 // under way.
 //
-// Events need an id, a type, tags without repetition or control characters, and
-// JSON in Data and Metadata.
+// Events need an id, a type, tags without repetition, and JSON in Data and
+// Metadata. Tags and types are UTF-8 without control characters. An event has at
+// most 256 KiB, an append at most 100,000 events and 64 MiB.
 func (s *Store) Append(ctx context.Context, evs []events.Event, condition events.AppendCondition) (events.Position, error) {
-	if err := validate(evs, condition); err != nil {
+	bytes, err := validate(evs, condition)
+	if err != nil {
 		return 0, fmt.Errorf("append: %w", err)
 	}
-	r := &request{ctx: ctx, events: evs, condition: condition, answer: make(chan answer, 1)}
-	if !s.appends.add(r) {
-		return 0, errStopped
+	r := &request{events: evs, bytes: bytes, condition: condition, answer: make(chan answer, 1)}
+	if err := s.appends.add(r); err != nil {
+		return 0, fmt.Errorf("append: %w", err)
 	}
 	select {
 	case a := <-r.answer:
@@ -54,48 +52,20 @@ func (s *Store) Append(ctx context.Context, evs []events.Event, condition events
 
 var errStopped = fmt.Errorf("%w: the store is stopping", events.ErrUnavailable)
 
-func validate(evs []events.Event, condition events.AppendCondition) error {
-	if len(evs) == 0 {
-		return errors.New("no events given")
-	}
-	if len(evs) > maxEvents {
-		return fmt.Errorf("%d events given, at most %d go into one append", len(evs), maxEvents)
-	}
-	for _, e := range evs {
-		if e.ID == uuid.Nil || e.Type == "" || e.SchemaVersion < 1 {
-			return fmt.Errorf("event %s of type %q, schema version %d, lacks an id, a type or a version", e.ID, e.Type, e.SchemaVersion)
-		}
-		seen := make(map[events.Tag]bool, len(e.Tags))
-		for _, tag := range e.Tags {
-			if tag == "" || len(tag) > 255 || strings.ContainsFunc(string(tag), isControl) {
-				return fmt.Errorf("event %s has a tag that is empty, over 255 bytes, or holds a control character", e.ID)
-			}
-			if seen[tag] {
-				return fmt.Errorf("event %s has the tag %q twice", e.ID, tag)
-			}
-			seen[tag] = true
-		}
-	}
-	return condition.FailIfMatch.Validate()
-}
-
-func isControl(r rune) bool { return r < ' ' || r == 0x7f }
-
 // appendGroups commits group after group until the context ends.
 func (s *Store) appendGroups(ctx context.Context) {
 	a := appender{store: s}
 	defer a.disconnect()
-	defer s.appends.close(errStopped)
-	for {
+	defer s.appends.refuse(errStopped)
+	for a.reconnect(ctx) {
 		select {
 		case <-ctx.Done():
 			return
 		case <-s.appends.wake:
 		}
-		if err := a.connect(ctx); err != nil {
-			s.appends.refuseWaiting(err)
-			continue
-		}
+		// Those who were just answered come back at once with their next append.
+		// Letting them run first makes groups half as large again.
+		runtime.Gosched()
 		if group := s.appends.take(); len(group) > 0 {
 			a.commit(ctx, group)
 		}
@@ -110,34 +80,45 @@ type appender struct {
 }
 
 // commit appends the group and answers each of its requests.
-func (a *appender) commit(ctx context.Context, group []*request) {
-	// A commit that was begun is awaited a moment longer when the process is
-	// stopping, so that its callers learn what became of it.
-	stopping := ctx
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
+func (a *appender) commit(stopping context.Context, group []*request) {
+	ctx, cancel := outlasting(stopping, commitTimeout)
 	defer cancel()
-	defer context.AfterFunc(stopping, func() {
-		pause(ctx, stopTimeout)
-		cancel()
-	})()
+	if err := a.connect(ctx); err != nil { // lost by another part of a group that was divided
+		refuse(group, err)
+		return
+	}
 	stored, err := a.insert(ctx, group)
+	var unsent pgx.ErrPreprocessingBatch
+	var refused *pgconn.PgError
 	switch {
 	case err == nil:
 		a.answer(group, stored)
-	case a.conn.IsClosed():
-		a.settle(ctx, group, classify(err))
-	case len(group) == 1:
-		group[0].refuse(fmt.Errorf("append: %w", classify(err)))
+	case errors.As(err, &unsent), errors.As(err, &refused) && !a.conn.IsClosed():
+		a.reject(stopping, group, err)
 	default:
-		// Nothing of the group is stored: one of its events is at fault. Alone,
-		// each request succeeds or gets its own error.
-		for _, r := range group {
-			if err := a.connect(ctx); err != nil {
-				r.refuse(err)
-				continue
-			}
-			a.commit(ctx, []*request{r})
-		}
+		a.settle(stopping, group, err)
+	}
+}
+
+// reject answers a group of which nothing is stored, because the database
+// refused it. Where one of its events is at fault the group is divided, so that
+// the others succeed and that one is refused alone.
+func (a *appender) reject(stopping context.Context, group []*request, cause error) {
+	if isLockTimeout(cause) {
+		a.endSilentHolder(stopping)
+	}
+	err := classify(cause)
+	if len(group) == 1 || errors.Is(err, events.ErrUnavailable) {
+		refuse(group, err)
+		return
+	}
+	a.commit(stopping, group[:len(group)/2])
+	a.commit(stopping, group[len(group)/2:])
+}
+
+func refuse(group []*request, err error) {
+	for _, r := range group {
+		r.answer <- answer{err: fmt.Errorf("append: %w", err)}
 	}
 }
 
@@ -147,6 +128,20 @@ const (
 	commitTimeout = 30 * time.Second
 	stopTimeout   = time.Second
 )
+
+// outlasting is a context for what was begun: it ends after a time, or a moment
+// after the process begins to stop, so that callers learn what became of it.
+func outlasting(stopping context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(stopping), timeout)
+	forget := context.AfterFunc(stopping, func() {
+		pause(ctx, stopTimeout)
+		cancel()
+	})
+	return ctx, func() {
+		forget()
+		cancel()
+	}
+}
 
 // result tells where the events of a group's member went; one that failed its
 // condition has none.
@@ -163,26 +158,36 @@ var appendSQL string
 // statement of its own: the statement after it must take its snapshot when the
 // lock is already held, else it would number from a head that has moved.
 func (a *appender) insert(ctx context.Context, group []*request) ([]result, error) {
+	ctx, breakOff := context.WithCancel(ctx)
+	defer breakOff()
 	var batch pgx.Batch
-	batch.Queue(`select pg_advisory_xact_lock($1)`, appendLock)
-	batch.Queue(appendSQL, appendArguments(group)...)
+	batch.Queue(lockStatement, appendLock)
+	batch.Queue(insertStatement, appendArguments(group)...)
 	if a.store.config.Notify {
 		batch.Queue(`select pg_notify($1, '')`, appendedChannel)
 	}
 	results := a.conn.SendBatch(ctx, &batch)
+	defer a.watch(ctx, breakOff)()
+	stored, err := readResults(results)
+	if closeErr := results.Close(); err == nil { // what went wrong with the commit itself
+		err = closeErr
+	}
+	return stored, err
+}
+
+func readResults(results pgx.BatchResults) ([]result, error) {
 	if _, err := results.Exec(); err != nil {
-		return nil, errors.Join(err, results.Close())
+		return nil, err
 	}
 	rows, err := results.Query()
 	if err != nil {
-		return nil, errors.Join(err, results.Close())
+		return nil, err
 	}
-	stored, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (result, error) {
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (result, error) {
 		var r result
 		err := row.Scan(&r.member, &r.last, &r.recordedAt)
 		return r, err
 	})
-	return stored, errors.Join(err, results.Close())
 }
 
 // answer hands the events to the relay, then tells each caller.

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"maps"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/carelog/carelog/events"
 )
@@ -29,7 +31,7 @@ var appenderSettings = map[string]string{
 	"enable_bitmapscan":             "off",
 	"jit":                           "off",
 	// A holder of the lock that hangs would stop every writer:
-	"lock_timeout":                        "10s",
+	"lock_timeout":                        "5s",
 	"statement_timeout":                   "20s",
 	"idle_in_transaction_session_timeout": "10s",
 	"client_connection_check_interval":    "1s",
@@ -39,27 +41,83 @@ var appenderSettings = map[string]string{
 	"tcp_user_timeout":                    "10000",
 }
 
-// connect makes the connection where there is none.
+// transaction is what the groups of a store are appended by. Tests replace its
+// parts, to show that they find out what goes wrong then.
+type transaction struct {
+	settings     map[string]string // of the connection
+	lock, insert string            // the statements
+}
+
+const lockSQL = `select pg_advisory_xact_lock($1)`
+
+// Names of the statements on the connection.
+const (
+	lockStatement   = "lock"
+	insertStatement = "insert"
+)
+
+// connect makes the connection where there is none, and prepares its statements.
 func (a *appender) connect(ctx context.Context) error {
 	if a.conn != nil && !a.conn.IsClosed() {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
 	config := a.store.config.Appender.Copy()
 	if config.RuntimeParams == nil {
 		config.RuntimeParams = map[string]string{}
 	}
-	maps.Copy(config.RuntimeParams, appenderSettings)
+	maps.Copy(config.RuntimeParams, a.store.transaction.settings)
 	a.name = "carelog appender " + uuid.NewString()
 	config.RuntimeParams["application_name"] = a.name
-	if config.ConnectTimeout == 0 {
-		config.ConnectTimeout = connectTimeout
-	}
 	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
 		return fmt.Errorf("connect the appender: %w", classify(err))
 	}
+	_, err = conn.Prepare(ctx, lockStatement, a.store.transaction.lock)
+	if err == nil {
+		_, err = conn.Prepare(ctx, insertStatement, a.store.transaction.insert)
+	}
+	if err != nil {
+		_ = conn.Close(ctx) // it has failed already
+		return fmt.Errorf("prepare the appender: %w", classify(err))
+	}
 	a.conn = conn
 	return nil
+}
+
+// patience is how long the database may be away before those who wait to append
+// are refused. What waits is not stored, so it need not wait for long; yet a
+// connection that is lost and made anew should cost them nothing.
+const patience = 500 * time.Millisecond
+
+// refuseAfter refuses everybody who waits, or comes, when the database has been
+// away since a time.
+func (a *appender) refuseAfter(since time.Time, err error) {
+	if time.Since(since) >= patience {
+		a.store.appends.refuse(err)
+	}
+}
+
+// reconnect makes the connection where there is none, as soon as that can be
+// done. It answers false when the context ends.
+func (a *appender) reconnect(ctx context.Context) bool {
+	since := time.Now()
+	for try := 0; ; try++ {
+		err := a.connect(ctx)
+		if ctx.Err() != nil {
+			return false
+		}
+		if err == nil {
+			a.store.appends.admit()
+			return true
+		}
+		a.refuseAfter(since, err)
+		if try == 0 {
+			a.store.config.Logger.Warn("nothing can be appended to the log, trying again", "error", err)
+		}
+		pause(ctx, backoff(try))
+	}
 }
 
 func (a *appender) disconnect() {
@@ -70,99 +128,21 @@ func (a *appender) disconnect() {
 	}
 }
 
-// settle finds out what became of a group whose connection was lost during its
-// transaction, before anybody is answered. The old session may still be alive,
-// even waiting for the lock, so it is ended first: after that the events are
-// stored or never will be.
-func (a *appender) settle(ctx context.Context, group []*request, cause error) {
-	lost := a.name
-	for try := 0; ; try++ {
-		stored, err := a.outcome(ctx, lost, group)
-		if err == nil {
-			a.answerSettled(group, stored, cause)
-			return
-		}
-		if ctx.Err() != nil {
-			for _, r := range group {
-				r.refuse(fmt.Errorf("%w: %w", events.ErrOutcomeUnknown, cause))
-			}
-			return
-		}
-		a.store.appends.refuseWaiting(err) // they are not stored, so they need not wait
-		pause(ctx, backoff(try))
-	}
-}
-
-// outcome answers the positions of the group's last events, by event id.
-func (a *appender) outcome(ctx context.Context, lost string, group []*request) (map[uuid.UUID]events.Position, error) {
-	if err := a.connect(ctx); err != nil {
-		return nil, err
-	}
-	for {
-		var alive int
-		err := a.conn.QueryRow(ctx, `select count(pg_terminate_backend(pid)) from pg_stat_activity where application_name = $1`, lost).Scan(&alive)
-		if err != nil {
-			return nil, fmt.Errorf("end the lost session: %w", classify(err))
-		}
-		if alive == 0 {
-			break
-		}
-		pause(ctx, backoff(0))
-	}
-	ids := make([]uuid.UUID, len(group))
-	for i, r := range group {
-		ids[i] = r.events[len(r.events)-1].ID
-	}
-	rows, err := a.conn.Query(ctx, `select id, position from events where id = any($1)`, ids)
-	if err != nil {
-		return nil, fmt.Errorf("ask for the outcome of a commit: %w", classify(err))
-	}
-	stored := map[uuid.UUID]events.Position{}
-	var id uuid.UUID
-	var position events.Position
-	_, err = pgx.ForEachRow(rows, []any{&id, &position}, func() error {
-		stored[id] = position
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("ask for the outcome of a commit: %w", classify(err))
-	}
-	return stored, nil
-}
-
-func (a *appender) answerSettled(group []*request, stored map[uuid.UUID]events.Position, cause error) {
-	head := events.Position(0)
-	for _, r := range group {
-		position, found := stored[r.events[len(r.events)-1].ID]
-		if !found {
-			r.refuse(fmt.Errorf("append: %w", cause))
-			continue
-		}
-		head = max(head, position)
-		r.answer <- answer{last: position}
-	}
-	if head > 0 {
-		a.store.recent.look()
-		if a.store.config.OnAppend != nil {
-			a.store.config.OnAppend(head)
-		}
-	}
-}
-
 const separator = "\x1f" // joins lists of tags, see append.sql
 
-// appendArguments turns a group into the parameters of append.sql.
+// appendArguments turns a group into the parameters of append.sql. Their types
+// are those that pgx encodes without reflection.
 func appendArguments(group []*request) []any {
 	var (
 		probeMember         []int32
-		probeTag, probeType []*string
+		probeTag, probeType pgtype.FlatArray[*string]
 		probeAfter          []int64
-		probeFurther        []*string
+		probeFurther        pgtype.FlatArray[*string]
 
 		member, version             []int32
-		ids                         []uuid.UUID
+		ids                         [][16]byte
 		types, tags, data, metadata []string
-		salts                       [][]byte
+		salts                       pgtype.FlatArray[[]byte]
 	)
 	for m, r := range group {
 		for _, item := range r.condition.FailIfMatch {

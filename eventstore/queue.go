@@ -1,7 +1,7 @@
 package eventstore
 
 import (
-	"context"
+	"fmt"
 	"slices"
 	"sync"
 
@@ -12,10 +12,18 @@ import (
 // append holds more: that goes as a group of its own.
 const maxGroup = 500
 
+// Bounds in bytes: of a group, unless a single append has more, and of what
+// waits while the database is slow, where each request counts as a KiB more.
+const (
+	maxGroupBytes   = 4 << 20
+	maxWaitingBytes = 64 << 20
+	requestBytes    = 1 << 10
+)
+
 // request is one call of Append.
 type request struct {
-	ctx       context.Context
 	events    []events.Event
+	bytes     int // that the events have
 	condition events.AppendCondition
 	answer    chan answer // buffered: the appender never waits for a caller
 }
@@ -25,13 +33,12 @@ type answer struct {
 	err  error
 }
 
-func (r *request) refuse(err error) { r.answer <- answer{err: err} }
-
 // queue holds the requests that wait for the next group.
 type queue struct {
 	mu      *sync.Mutex
 	waiting []*request
-	closed  bool
+	bytes   int           // that wait
+	refusal error         // why nobody may wait, nil while they may
 	wake    chan struct{} // holds a token when waiting may have grown
 }
 
@@ -39,15 +46,24 @@ func newQueue() queue {
 	return queue{mu: new(sync.Mutex), wake: make(chan struct{}, 1)}
 }
 
-func (q *queue) add(r *request) bool {
+// errFull says that appends come faster than the database takes them.
+var errFull = fmt.Errorf("%w: too many appends are waiting", events.ErrUnavailable)
+
+// add lets a request wait, or says why it may not.
+func (q *queue) add(r *request) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.closed {
-		return false
+	if q.refusal != nil {
+		return q.refusal
+	}
+	bytes := r.bytes + requestBytes
+	if len(q.waiting) > 0 && q.bytes+bytes > maxWaitingBytes {
+		return errFull
 	}
 	q.waiting = append(q.waiting, r)
+	q.bytes += bytes
 	q.signal()
-	return true
+	return nil
 }
 
 // withdraw takes a request back that no group has taken yet.
@@ -59,6 +75,7 @@ func (q *queue) withdraw(r *request) bool {
 		return false
 	}
 	q.waiting = slices.Delete(q.waiting, i, i+1)
+	q.bytes -= r.bytes + requestBytes
 	return true
 }
 
@@ -72,8 +89,7 @@ func (q *queue) take() []*request {
 	var left []*request
 	members := newMembership()
 	for i, r := range q.waiting {
-		size := len(r.events)
-		if len(group) > 0 && members.size+size > maxGroup {
+		if len(group) > 0 && (len(members.events)+len(r.events) > maxGroup || members.bytes+r.bytes > maxGroupBytes) {
 			left = append(left, q.waiting[i:]...)
 			break
 		}
@@ -82,7 +98,8 @@ func (q *queue) take() []*request {
 			continue
 		}
 		group = append(group, r)
-		members.add(r.events)
+		members.add(r)
+		q.bytes -= r.bytes + requestBytes
 	}
 	q.waiting = left
 	if len(left) > 0 {
@@ -91,22 +108,20 @@ func (q *queue) take() []*request {
 	return group
 }
 
-// close refuses everything that waits and all that comes later.
-func (q *queue) close(err error) {
-	q.mu.Lock()
-	q.closed = true
-	q.mu.Unlock()
-	q.refuseWaiting(err)
-}
-
-func (q *queue) refuseWaiting(err error) {
+// refuse refuses everything that waits and, until admit, all that comes later:
+// none of it is stored, so nobody need wait to be told.
+func (q *queue) refuse(err error) {
 	q.mu.Lock()
 	waiting := q.waiting
-	q.waiting = nil
+	q.waiting, q.bytes, q.refusal = nil, 0, err
 	q.mu.Unlock()
-	for _, r := range waiting {
-		r.refuse(err)
-	}
+	refuse(waiting, err)
+}
+
+func (q *queue) admit() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.refusal = nil
 }
 
 func (q *queue) signal() {
@@ -121,21 +136,21 @@ func (q *queue) signal() {
 type membership struct {
 	events []events.Event
 	tagged map[events.Tag][]int // indexes into events
-	size   int
+	bytes  int
 }
 
 func newMembership() *membership {
 	return &membership{tagged: map[events.Tag][]int{}}
 }
 
-func (m *membership) add(evs []events.Event) {
-	for _, e := range evs {
+func (m *membership) add(r *request) {
+	for _, e := range r.events {
 		for _, tag := range e.Tags {
 			m.tagged[tag] = append(m.tagged[tag], len(m.events))
 		}
 		m.events = append(m.events, e)
 	}
-	m.size = len(m.events)
+	m.bytes += r.bytes
 }
 
 // mayBreak tells whether an event of the group matches the query.

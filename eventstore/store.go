@@ -41,6 +41,8 @@ type Store struct {
 	logID  uuid.UUID
 	tagKey events.TagKey
 
+	transaction transaction
+
 	appends queue
 	draws   draws
 	recent  recent
@@ -49,7 +51,11 @@ type Store struct {
 // Open reads the log's identity, which it makes in a new database. The database
 // must have been migrated.
 func Open(ctx context.Context, config Config) (*Store, error) {
-	s := &Store{config: config, appends: newQueue(), draws: newDraws(), recent: newRecent()}
+	s := &Store{
+		config:      config,
+		transaction: transaction{settings: appenderSettings, lock: lockSQL, insert: appendSQL},
+		appends:     newQueue(), draws: newDraws(), recent: newRecent(),
+	}
 	key := make([]byte, 32)
 	if _, err := rand.Read(key); err != nil {
 		return nil, fmt.Errorf("make the log's tag key: %w", err)

@@ -19,6 +19,11 @@
 // doctor ends the mappings with it, in the same transaction: no half cascade can
 // be read, whatever batch the mapping.removed events are in.
 //
+// Rows are found by their key even where the planner takes a table for empty,
+// because it was analysed before it was filled: no index but the primary key
+// holds an id, and updates look up the places of their rows before they join
+// them, which leaves no choice. A test fills tables after they were analysed.
+//
 // The [Runner] runs one transaction for each batch, in one round trip. It holds
 // the rows of all projections and moves the checkpoint of each by compare-and-set,
 // as its first statement. Hence:

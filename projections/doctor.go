@@ -81,9 +81,10 @@ func (doctors) Apply(batch *pgx.Batch, evs []Applied) error {
 			    email          = coalesce(a.email, d.email),
 			    phone          = coalesce(a.phone, d.phone),
 			    position       = a.position
-			from unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[])
-			    as a (id, first_name, last_name, specialization, email, phone, position)
-			where d.id = a.id`,
+			from (select *, (select ctid from doctors where id = by_id.id) as at
+			    from unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[])
+			        as by_id (id, first_name, last_name, specialization, email, phone, position) offset 0) as a
+			where d.ctid = a.at`,
 			a.id, a.firstName, a.lastName, a.specialization, a.email, a.phone, a.position)
 	}
 	if r := registered; len(r.id) > 0 {

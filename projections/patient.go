@@ -82,9 +82,10 @@ func (patients) Apply(batch *pgx.Batch, evs []Applied) error {
 			    age        = coalesce(a.age, p.age),
 			    gender     = coalesce(a.gender, p.gender),
 			    position   = a.position
-			from unnest($1::bigint[], $2::text[], $3::text[], $4::integer[], $5::text[], $6::bigint[])
-			    as a (id, first_name, last_name, age, gender, position)
-			where p.id = a.id`,
+			from (select *, (select ctid from patients where id = by_id.id) as at
+			    from unnest($1::bigint[], $2::text[], $3::text[], $4::integer[], $5::text[], $6::bigint[])
+			        as by_id (id, first_name, last_name, age, gender, position) offset 0) as a
+			where p.ctid = a.at`,
 			a.id, a.firstName, a.lastName, a.age, a.gender, a.position)
 	}
 	if r := registered; len(r.id) > 0 {
