@@ -23,7 +23,7 @@ func TestCommandLine(t *testing.T) {
 		stderr string
 	}{
 		{"", 0, "Available Commands", ""},
-		{"--help", 0, "with-postgres", ""},
+		{"--help", 0, "projections", ""},
 		{"serve --help", 0, "CARELOG_JWT_SECRET", ""},
 		{"version", 0, "carelog ", ""},
 		{"find-postgres", 0, "/", ""},
