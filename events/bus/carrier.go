@@ -21,8 +21,9 @@ type CarrierConfig struct {
 	Log    Log // the log itself, which tells whether it has the last event of the NATS stream
 	Stream StreamConfig
 
-	// Own: the NATS stream is this process's alone, so one that is of no use is
-	// made anew without asking. Else that is an error, since others may rely on it.
+	// Own: the NATS stream is this process's alone, and so is the server. One that is
+	// of no use is made anew without asking; else that is an error, since others may
+	// rely on it. And what was asked of the server is awaited, also by a stop.
 	Own bool
 
 	// AckWait bounds the wait for each reply of the NATS server; default 5 seconds.
@@ -80,8 +81,13 @@ func NewCarrier(cfg CarrierConfig) *Carrier {
 // stream is our own it is made anew instead, as when it is broken.
 func (c *Carrier) Resume(ctx context.Context) (events.Position, error) {
 	c.resumed = false
-	if err := c.cfg.Conn.Err(); err != nil {
+	if err := errors.Join(ctx.Err(), c.cfg.Conn.Err()); err != nil {
 		return 0, err
+	}
+	if c.cfg.Own {
+		// The server that makes it is about to be stopped together with us, and would
+		// leave a half made NATS stream open. AckWait bounds this all the same.
+		ctx = context.WithoutCancel(ctx)
 	}
 	position, err := c.resume(ctx)
 	var otherLog *OtherLogError

@@ -1,9 +1,11 @@
 package bus
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -269,4 +271,26 @@ func publishForeign(t *testing.T, conn *Conn) {
 	if _, err := conn.js.Publish(t.Context(), "carelog.events.by.hand", []byte("hello")); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestAStopAwaitsTheMakingOfTheStream: a NATS server inside the process that is
+// shut down while it makes a NATS stream would leave its files open.
+func TestAStopAwaitsTheMakingOfTheStream(t *testing.T) {
+	for i := range 50 {
+		s := runServer(t)
+		conn := connect(t, ConnConfig{InProcess: s})
+		carrier := NewCarrier(CarrierConfig{Conn: conn, LogID: testLog, Own: true})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i)*50*time.Microsecond)
+		_, _ = carrier.Resume(ctx) // it may have been told to stop before it began
+		cancel()
+		conn.Close()
+		stopServer(s)
+		eventually(t, "the NATS server has closed its streams", func() bool { return !onStack("flushStreamStateLoop") })
+	}
+}
+
+// onStack tells whether a goroutine is in the function.
+func onStack(function string) bool {
+	stacks := make([]byte, 1<<20)
+	return strings.Contains(string(stacks[:runtime.Stack(stacks, true)]), function+"(")
 }
