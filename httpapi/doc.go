@@ -11,7 +11,7 @@
 //	cors.go              answers preflights, where origins are allowed at all
 //	routes.go            the one table of routes: 404, then the checks below
 //	negotiation.go       406
-//	auth.go, tokens.go   401
+//	auth.go, tokens.go   401 (verified.go remembers what was good)
 //	position.go          what reads and writes wait for
 //	idempotency.go       400: what the client knows a change by
 //	patient.go, ...      the handler, one file per noun

@@ -240,8 +240,8 @@ func (f *fakeQueries) NewSession(_ context.Context, user int64) (projections.Ses
 	return session, f.as(session)
 }
 
-func (f *fakeQueries) User(_ context.Context, user projections.Session) (projections.User, error) {
-	return projections.User{ID: user.User}, f.as(user)
+func (f *fakeQueries) CheckSession(_ context.Context, user projections.Session) error {
+	return f.as(user)
 }
 
 func (f *fakeQueries) Patient(_ context.Context, user projections.Session, id int64) (projections.Patient, error) {

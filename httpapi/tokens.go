@@ -50,6 +50,7 @@ type tokens struct {
 	now       func() time.Time
 	lifetimes map[string]time.Duration // by type
 	parser    *jwt.Parser
+	verified  verified // access tokens
 }
 
 func newTokens(key []byte, now func() time.Time, access, refresh time.Duration) *tokens {
@@ -119,9 +120,20 @@ const (
 	tokenExpired = tokenError("Token is expired")
 )
 
+// checkAccess is check for an access token, which is sent again and again.
+func (t *tokens) checkAccess(raw string) (checked, error) {
+	if token, known := t.verified.find(raw, t.now()); known {
+		return token, nil
+	}
+	token, err := t.check(raw, accessType)
+	if err == nil {
+		t.verified.add(strings.Clone(raw), token)
+	}
+	return token, err
+}
+
 // check verifies a token of this type; the error is a tokenError. What it
-// computes depends on the text, the key and the time alone: a cache of verified
-// texts could stand in front of verify, with checkClaims behind it.
+// computes depends on the text, the key and the time alone.
 func (t *tokens) check(raw, tokenType string) (checked, error) {
 	said, err := t.verify(raw)
 	if err != nil {

@@ -2,10 +2,12 @@ package projections
 
 import (
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/carelog/carelog/events"
 )
@@ -74,16 +76,32 @@ func (s *eventSource) next(b *testing.B, n int) []events.Recorded {
 	return batch
 }
 
-// BenchmarkPatient reads one patient of 10,000.
+// BenchmarkPatient reads one patient of 10,000, by a number of readers at a time.
 func BenchmarkPatient(b *testing.B) {
 	d := newDatabase(b)
 	p := d.running()
 	p.apply(history(b, patientsOfUser1(10_000)...))
 	q := NewQueries(d.pool)
-	b.ResetTimer()
-	for i := range b.N {
-		if _, err := q.Patient(b.Context(), as(1), int64(i%10_000+1)); err != nil {
-			b.Fatal(err)
-		}
+	for _, readers := range []int{1, 8, 32, 128} {
+		b.Run(fmt.Sprint(readers), func(b *testing.B) {
+			var last atomic.Int64
+			var group errgroup.Group
+			for range readers {
+				group.Go(func() error {
+					for {
+						n := last.Add(1)
+						if n > int64(b.N) {
+							return nil
+						}
+						if _, err := q.Patient(b.Context(), as(1), n%10_000+1); err != nil {
+							return err
+						}
+					}
+				})
+			}
+			if err := group.Wait(); err != nil {
+				b.Fatal(err)
+			}
+		})
 	}
 }

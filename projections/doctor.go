@@ -122,11 +122,7 @@ func doctorTargets(d *Doctor) []any {
 // Doctor answers a doctor to a user. It fails with [ErrNotFound],
 // [ErrUnknownUser], [ErrInactiveUser] and [ErrSessionEnded].
 func (q *Queries) Doctor(ctx context.Context, user Session, id int64) (Doctor, error) {
-	return one(ctx, q, "read a doctor", doctorTargets,
-		`select `+userState+doctorFields+`
-		from (values (1)) as always
-		left join users u on u.id = $1
-		left join doctors d on d.id = $2 and u.active`, user, id)
+	return q.doctors.find(ctx, user, id)
 }
 
 // Doctors answers all doctors to a user, in order of id. It fails with

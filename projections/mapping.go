@@ -76,17 +76,6 @@ func mappingTargets(m *Mapping) []any {
 	return []any{&m.ID, &m.Patient, &m.Doctor, &m.PatientName, &m.DoctorName, &m.AssignedAt}
 }
 
-// Mapping answers one mapping of the user's patients. It fails with
-// [ErrNotFound] for one that is not there or another user's, with
-// [ErrUnknownUser], [ErrInactiveUser] and [ErrSessionEnded].
-func (q *Queries) Mapping(ctx context.Context, user Session, id int64) (Mapping, error) {
-	return one(ctx, q, "read a mapping", mappingTargets,
-		`select `+userState+mappingFields+`
-		from (values (1)) as always
-		left join users u on u.id = $1
-		left join `+mappingTables+` on m.id = $2 and m.owner_id = $1 and u.active`, user, id)
-}
-
 // Mappings answers all mappings of the user's patients in order of id. It fails
 // with [ErrUnknownUser], [ErrInactiveUser] and [ErrSessionEnded].
 func (q *Queries) Mappings(ctx context.Context, user Session) ([]Mapping, error) {

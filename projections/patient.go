@@ -124,11 +124,7 @@ func patientTargets(p *Patient) []any {
 // one that is not there or another user's, with [ErrUnknownUser],
 // [ErrInactiveUser] and [ErrSessionEnded].
 func (q *Queries) Patient(ctx context.Context, user Session, id int64) (Patient, error) {
-	return one(ctx, q, "read a patient", patientTargets,
-		`select `+userState+patientFields+`
-		from (values (1)) as always
-		left join users u on u.id = $1
-		left join patients p on p.id = $2 and p.owner_id = $1 and u.active`, user, id)
+	return q.patients.find(ctx, user, id)
 }
 
 // Patients answers all of the user's patients in order of id. It fails with

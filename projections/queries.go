@@ -16,12 +16,22 @@ import (
 // called concurrently; they fail with an error that wraps
 // [events.ErrUnavailable] when the database cannot be reached.
 type Queries struct {
-	pool *pgxpool.Pool
+	pool     *pgxpool.Pool
+	sessions *lookups[struct{}]
+	patients *lookups[Patient]
+	doctors  *lookups[Doctor]
 }
 
 // NewQueries reads through the pool, whose connections must have been
 // configured by [Configure]. The pool is lent.
-func NewQueries(pool *pgxpool.Pool) *Queries { return &Queries{pool: pool} }
+func NewQueries(pool *pgxpool.Pool) *Queries {
+	return &Queries{
+		pool:     pool,
+		sessions: newLookups(pool, "check a session", func(*struct{}) []any { return []any{nil} }, `true`, `(values (1)) as always`),
+		patients: newLookups(pool, "read a patient", patientTargets, patientFields, `patients p where p.id = asked.id and p.owner_id = asked.user_id`),
+		doctors:  newLookups(pool, "read a doctor", doctorTargets, doctorFields, `doctors d where d.id = asked.id`),
+	}
+}
 
 // Configure sets on the configuration of a connection what this package's
 // statements rely on:
@@ -78,11 +88,10 @@ func collect[R any](ctx context.Context, q *Queries, doing string, targets func(
 	}
 	defer rows.Close()
 	var record R
-	var active bool
-	var epoch events.Position
-	full := append([]any{&active, &epoch}, targets(&record)...)
+	var asker asker
+	full := append([]any{&asker.active, &asker.epoch}, targets(&record)...)
 	empty := make([]any, len(full))
-	empty[0], empty[1] = &active, &epoch
+	copy(empty, full[:2])
 	if last != nil {
 		full, empty = append(full, last), append(empty, last)
 	}
@@ -100,11 +109,8 @@ func collect[R any](ctx context.Context, q *Queries, doing string, targets func(
 		if err := rows.Scan(into...); err != nil {
 			return nil, fmt.Errorf("%s: %w", doing, classify(err))
 		}
-		if !active {
-			return nil, ErrInactiveUser
-		}
-		if epoch != session.Epoch {
-			return nil, ErrSessionEnded
+		if err := asker.check(session); err != nil {
+			return nil, err
 		}
 		if raw[2] != nil {
 			records = append(records, record)
@@ -114,19 +120,6 @@ func collect[R any](ctx context.Context, q *Queries, doing string, targets func(
 		return nil, fmt.Errorf("%s: %w", doing, classify(err))
 	}
 	return records, nil
-}
-
-// one is list for a statement that answers at most one record.
-func one[R any](ctx context.Context, q *Queries, doing string, targets func(*R) []any, sql string, session Session, args ...any) (R, error) {
-	var none R
-	records, err := list(ctx, q, doing, targets, sql, session, args...)
-	if err != nil {
-		return none, err
-	}
-	if len(records) == 0 {
-		return none, ErrNotFound
-	}
-	return records[0], nil
 }
 
 // page answers a part of the records of these tables. The arguments are the user

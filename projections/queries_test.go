@@ -23,12 +23,11 @@ func readOnce(t *testing.T, q *Queries) {
 		"Doctor":              second(q.Doctor(ctx, as(1), 1)),
 		"Doctors":             second(q.Doctors(ctx, as(1))),
 		"DoctorsPage":         second(q.DoctorsPage(ctx, as(1), 1, 1)),
-		"Mapping":             second(q.Mapping(ctx, as(1), 1)),
 		"Mappings":            second(q.Mappings(ctx, as(1))),
 		"MappingsPage":        second(q.MappingsPage(ctx, as(1), 1, 1)),
 		"PatientMappings":     second(q.PatientMappings(ctx, as(1), 1)),
 		"PatientMappingsPage": second(q.PatientMappingsPage(ctx, as(1), 1, 1, 1)),
-		"User":                second(q.User(ctx, as(1))),
+		"CheckSession":        q.CheckSession(ctx, as(1)),
 		"NewSession":          second(q.NewSession(ctx, 1)),
 		"Users":               second(q.Users(ctx, 0, 10)),
 		"DoctorEmailTaken":    second(q.DoctorEmailTaken(ctx, "a", 1)),
@@ -65,7 +64,6 @@ func TestQueries(t *testing.T) {
 	doctor2 := Doctor{ID: 2, FirstName: "D2", LastName: "Roe", Specialization: "Surgery", Email: "b@x", Phone: "1", CreatedAt: day, Position: 5}
 	mapping1 := Mapping{ID: 1, Patient: 2, Doctor: 1, PatientName: "P2 Doe", DoctorName: "D1 Roe", AssignedAt: day}
 	mapping2 := Mapping{ID: 2, Patient: 1, Doctor: 2, PatientName: "P1 Poe", DoctorName: "D2 Roe", AssignedAt: day}
-	user1 := User{ID: 1, Name: "User1", Email: "u1@example.org", Active: true, RegisteredAt: day}
 
 	for _, c := range []struct {
 		name string
@@ -82,8 +80,6 @@ func TestQueries(t *testing.T) {
 		{"a doctor", func(u Session) (any, error) { return q.Doctor(ctx, u, 1) }, 2, doctor1, nil},
 		{"a missing doctor", func(u Session) (any, error) { return q.Doctor(ctx, u, 9) }, 1, Doctor{}, ErrNotFound},
 		{"doctors", func(u Session) (any, error) { return q.Doctors(ctx, u) }, 2, []Doctor{doctor1, doctor2}, nil},
-		{"a mapping", func(u Session) (any, error) { return q.Mapping(ctx, u, 2) }, 1, mapping2, nil},
-		{"another user's mapping", func(u Session) (any, error) { return q.Mapping(ctx, u, 2) }, 2, Mapping{}, ErrNotFound},
 		{"mappings", func(u Session) (any, error) { return q.Mappings(ctx, u) }, 1, []Mapping{mapping1, mapping2}, nil},
 		{"mappings of a patient", func(u Session) (any, error) { return q.PatientMappings(ctx, u, 2) }, 1, []Mapping{mapping1}, nil},
 		{"mappings of another user's patient", func(u Session) (any, error) { return q.PatientMappings(ctx, u, 2) }, 2, []Mapping{}, nil},
@@ -97,7 +93,7 @@ func TestQueries(t *testing.T) {
 		{"a page of mappings", func(u Session) (any, error) { return q.MappingsPage(ctx, u, 1, 1) }, 1, Page[Mapping]{2, []Mapping{mapping2}}, nil},
 		{"a page of a patient's mappings", func(u Session) (any, error) { return q.PatientMappingsPage(ctx, u, 2, 3, 0) }, 1, Page[Mapping]{1, []Mapping{mapping1}}, nil},
 		{"a page of the mappings of another user's patient", func(u Session) (any, error) { return q.PatientMappingsPage(ctx, u, 2, 3, 0) }, 2, Page[Mapping]{0, []Mapping{}}, nil},
-		{"a user", func(u Session) (any, error) { return q.User(ctx, u) }, 1, user1, nil},
+		{"a session", func(u Session) (any, error) { return nil, q.CheckSession(ctx, u) }, 1, nil, nil},
 		{"a doctor's e-mail address", func(Session) (any, error) { return q.DoctorEmailTaken(ctx, "a@x", 0) }, 0, true, nil},
 		{"one's own", func(Session) (any, error) { return q.DoctorEmailTaken(ctx, "a@x", 1) }, 0, false, nil},
 		{"in other letters", func(Session) (any, error) { return q.DoctorEmailTaken(ctx, "A@x", 0) }, 0, false, nil},

@@ -110,13 +110,11 @@ func userTargets(u *User) []any {
 	return []any{&u.ID, &u.Name, &u.Email, &u.Active, &u.RegisteredAt, &u.Epoch}
 }
 
-// User answers the user who asks. It fails with [ErrUnknownUser],
-// [ErrInactiveUser] and [ErrSessionEnded].
-func (q *Queries) User(ctx context.Context, user Session) (User, error) {
-	return one(ctx, q, "read a user", userTargets,
-		`select `+userState+userFields+`
-		from (values (1)) as always
-		left join users u on u.id = $1`, user)
+// CheckSession makes sure that the user may act in the session. It fails with
+// [ErrUnknownUser], [ErrInactiveUser] and [ErrSessionEnded].
+func (q *Queries) CheckSession(ctx context.Context, user Session) error {
+	_, err := q.sessions.find(ctx, user, 0)
+	return err
 }
 
 // NewSession answers the session that a user who logs in now begins. It fails
