@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/google/uuid"
 	"golang.org/x/sync/errgroup"
@@ -27,18 +26,29 @@ func BenchmarkApply(b *testing.B) {
 			p.apply(history(b, registerUser(1), registerDoctor(1, "a@x")))
 			source := eventSource{registry: events.NewRegistry(), position: 2}
 			b.ResetTimer()
-			var spent time.Duration
 			for range b.N {
 				b.StopTimer()
 				batch := source.next(b, size)
+				p.storeAll(batch)
 				b.StartTimer()
-				begin := time.Now()
-				p.apply(batch)
-				spent += time.Since(begin)
+				if err := p.runner.Apply(b.Context(), SourceBus, batch); err != nil {
+					b.Fatal(err)
+				}
 			}
-			b.ReportMetric(float64(spent.Nanoseconds())/float64(b.N*size), "ns/event")
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*size), "ns/event")
 		})
 	}
+}
+
+// storeAll puts new events into the log with one statement.
+func (d *database) storeAll(evs []events.Recorded) {
+	positions, ids, types := make([]events.Position, len(evs)), make([]uuid.UUID, len(evs)), make([]events.Type, len(evs))
+	for i, e := range evs {
+		positions[i], ids[i], types[i] = e.Position, e.ID, e.Type
+	}
+	d.exec(`insert into public.events (position, id, type, schema_version, tags, data, metadata, salt, recorded_at)
+		select position, id, type, 1, '{}', '{}', '{}', '', now() from unnest($1::bigint[], $2::uuid[], $3::text[]) as given (position, id, type)`,
+		positions, ids, types)
 }
 
 // eventSource is an endless history.
