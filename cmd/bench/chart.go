@@ -1,0 +1,3 @@
+package main
+
+func chart(*report) []byte { return nil }
