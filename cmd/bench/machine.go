@@ -55,13 +55,17 @@ func lookAround(ctx context.Context, d *database, o options) (machine, error) {
 	return m, err
 }
 
-func (m machine) String() string {
+// lines tell it to people.
+func (m machine) lines() []string {
 	memory := ""
 	if m.Memory > 0 {
-		memory = fmt.Sprintf(", %.1f GiB", float64(m.Memory)/1024)
+		memory = fmt.Sprintf(", %.1f GiB of memory", float64(m.Memory)/1024)
 	}
-	return fmt.Sprintf("%d cores (%s)%s, %s; PostgreSQL %s, a commit takes %.2f ms; Carelog %s; yardstick %s",
-		m.Cores, m.CPU, memory, m.System, m.PostgreSQL, m.Commit, m.Carelog, m.Go)
+	return []string{
+		fmt.Sprintf("%d cores (%s)%s, %s", m.Cores, m.CPU, memory, m.System),
+		fmt.Sprintf("PostgreSQL %s; a commit takes %.2f ms", m.PostgreSQL, m.Commit),
+		fmt.Sprintf("Carelog %s; yardstick %s", m.Carelog, m.Go),
+	}
 }
 
 // field is the value of a name's first line in a file, "" when there is none.

@@ -40,6 +40,7 @@ type run struct {
 	PostgresCPU float64 `json:"postgres_cpu_seconds_per_1000"`
 	Memory      float64 `json:"server_resident_mib"`
 	LoadCPU     float64 `json:"load_generator_cpu_share"` // of one core
+	OtherCPU    float64 `json:"other_cpu_cores"`          // of all other processes
 	FromBus     int64   `json:"events_from_bus"`
 	FromLog     int64   `json:"events_from_log"`
 }
@@ -54,9 +55,10 @@ func (r *report) note(o options) {
 		r.Rows = append(r.Rows, row.name)
 	}
 	r.Conditions = []string{
-		fmt.Sprintf("both servers: one PostgreSQL server, a database each, %d connections to it", databaseConns),
-		fmt.Sprintf("%d rounds, %v each after %v of the same load, the servers in turns", o.Rounds, o.Duration, o.Warmup),
-		"Carelog with NATS inside the process, log level " + o.LogLevel,
+		fmt.Sprintf("rounds: %d, in each the servers in turns, %v measured after %v of the same load", o.Rounds, o.Duration, o.Warmup),
+		fmt.Sprintf("both servers with %d connections to one PostgreSQL server, in a database each", databaseConns),
+		fmt.Sprintf("Carelog with NATS inside the process and log level %s (at info it writes a line for each request, as the yardstick does not)", o.LogLevel),
+		"load: a process of its own with one thread, closed loop, keep-alive, every answer checked",
 	}
 }
 
@@ -74,6 +76,8 @@ type cell struct {
 	yardstick   run // medians over the rounds; of the memory the most
 	carelog     run
 	ratio       float64 // of throughput: the median of those of the rounds
+	lowest      float64 // of them
+	highest     float64
 }
 
 func (r *report) cells() (cells []cell) {
@@ -93,6 +97,7 @@ func (r *report) cells() (cells []cell) {
 				ratios = append(ratios, carelog[i].Throughput/yardstick[i].Throughput)
 			}
 			c.yardstick, c.carelog, c.ratio = summarise(yardstick), summarise(carelog), median(ratios)
+			c.lowest, c.highest = slices.Min(ratios), slices.Max(ratios)
 			cells = append(cells, c)
 		}
 	}

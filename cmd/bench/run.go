@@ -186,10 +186,10 @@ func (s *session) run(ctx context.Context, server *server, r row, connections in
 		Addr: server.addr, Row: r.name, Stock: server.stock, First: server.sent[r.name],
 		Connections: connections, Warmup: s.options.Warmup, Duration: s.options.Duration,
 	}
-	var cpu, postgres [2]time.Duration // at the interval's begin and end
+	var samples [2]sample // at the interval's begin and end
 	at := 0
 	result, err := startLoad(ctx, j, s.stderr, func() {
-		cpu[at], postgres[at] = cpuOf(server.cmd.Process.Pid), cpuOfAll(s.postmaster)
+		samples[at] = s.sample(server)
 		at++
 	})
 	if err != nil {
@@ -210,9 +210,9 @@ func (s *session) run(ctx context.Context, server *server, r row, connections in
 	if applied > 0 {
 		return m, fmt.Errorf("%d events reached the read tables from the log and not over NATS", applied)
 	}
-	perThousand := func(sample [2]time.Duration) float64 {
-		return (sample[1] - sample[0]).Seconds() / float64(result.Requests) * 1000
-	}
+	used := samples[1].since(samples[0])
+	perThousand := func(d time.Duration) float64 { return d.Seconds() / float64(result.Requests) * 1000 }
+	share := func(d time.Duration) float64 { return d.Seconds() / result.Elapsed.Seconds() }
 	m = run{
 		Server: server.name, Row: r.name, Connections: connections,
 		Requests:    result.Requests,
@@ -220,12 +220,27 @@ func (s *session) run(ctx context.Context, server *server, r row, connections in
 		P50:         milliseconds(result.P50),
 		P99:         milliseconds(result.P99),
 		Longest:     milliseconds(result.Longest),
-		ServerCPU:   perThousand(cpu),
-		PostgresCPU: perThousand(postgres),
+		ServerCPU:   perThousand(used.server),
+		PostgresCPU: perThousand(used.postgres),
 		Memory:      float64(residentOf(server.cmd.Process.Pid)) / (1 << 20),
-		LoadCPU:     result.CPU.Seconds() / result.Elapsed.Seconds(),
+		LoadCPU:     share(result.CPU),
+		OtherCPU:    share(max(0, used.machine-used.server-used.postgres-result.CPU)),
 		FromBus:     after.Applied.FromBus - before.Applied.FromBus,
 		FromLog:     applied,
 	}
 	return m, server.database.tidy(ctx)
+}
+
+// sample is the CPU time that was used until a moment.
+type sample struct {
+	server, postgres time.Duration
+	machine          time.Duration // by everybody
+}
+
+func (s *session) sample(server *server) sample {
+	return sample{cpuOf(server.cmd.Process.Pid), cpuOfAll(s.postmaster), cpuOfMachine()}
+}
+
+func (s sample) since(t sample) sample {
+	return sample{s.server - t.server, s.postgres - t.postgres, s.machine - t.machine}
 }

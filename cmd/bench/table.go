@@ -3,16 +3,21 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 )
 
 // writeTable writes the report in Markdown.
 func (r *report) writeTable(w io.Writer) {
-	fmt.Fprintf(w, "`%s` on %s: %s.\n", r.Command, r.Date, r.Machine)
-	fmt.Fprintf(w, "%s. Medians; where there are two figures, the first is the yardstick's and the second Carelog's.\n\n", capital(strings.Join(r.Conditions, "; ")))
-	header := []string{"", "connections", "yardstick /s", "Carelog /s", "ratio", "bars", "p50 ms", "p99 ms",
-		"server CPU s per 1,000", "PostgreSQL CPU s per 1,000", "server MiB", "load generator's core"}
-	fmt.Fprintf(w, "| %s |\n|%s\n", strings.Join(header, " | "), "---|"+strings.Repeat("---:|", 4)+"---|"+strings.Repeat("---:|", 6))
+	fmt.Fprintf(w, "`%s`, %s\n\n", r.Command, r.Date)
+	for _, condition := range append(r.Machine.lines(), r.Conditions...) {
+		fmt.Fprintf(w, "- %s\n", condition)
+	}
+	fmt.Fprint(w, "\nOf two figures the first is the yardstick's, the second Carelog's. They are medians over the rounds; the ratio is the median of the\n"+
+		"rounds' ratios, with the lowest and the highest; memory is the most there was.\n\n")
+	header := []string{"", "connections", "requests/s", "ratio", "bar", "p50 ms", "p99 ms",
+		"server CPU s/1,000", "PostgreSQL CPU s/1,000", "server MiB"}
+	fmt.Fprintf(w, "| %s |\n|---|---:|---:|---:|---|%s\n", strings.Join(header, " | "), strings.Repeat("---:|", 5))
 	title := ""
 	for _, c := range r.cells() {
 		first := c.row.title
@@ -21,14 +26,27 @@ func (r *report) writeTable(w io.Writer) {
 		}
 		title = c.row.title
 		y, o := c.yardstick, c.carelog
-		fmt.Fprintf(w, "| %s | %d | %s | %s | **%.2f** | %s | %s | %s | %s | %s | %s | %s |\n",
-			first, c.connections, thousands(y.Throughput), thousands(o.Throughput), c.ratio, c.bars(),
-			pair("%.2f", y.P50, o.P50), pair("%.1f", y.P99, o.P99),
-			pair("%.3f", y.ServerCPU, o.ServerCPU), pair("%.3f", y.PostgresCPU, o.PostgresCPU),
-			pair("%.0f", y.Memory, o.Memory), pair("%.0f %%", 100*y.LoadCPU, 100*o.LoadCPU))
+		fmt.Fprintf(w, "| %s | %d | %s / %s | **%.2f** (%.2f–%.2f) | %s | %s | %s | %s | %s | %s |\n",
+			first, c.connections, thousands(y.Throughput), thousands(o.Throughput), c.ratio, c.lowest, c.highest, c.bars(),
+			pair("%.2f", y.P50, o.P50), pair("%.1f", y.P99, o.P99), pair("%.3f", y.ServerCPU, o.ServerCPU),
+			pair("%.3f", y.PostgresCPU, o.PostgresCPU), pair("%.0f", y.Memory, o.Memory))
 	}
-	fmt.Fprintf(w, "\nEvents that reached the read tables over NATS: %s; from the log: %s.\n", r.sum(func(m run) int64 { return m.FromBus }),
-		r.sum(func(m run) int64 { return m.FromLog }))
+	fmt.Fprintf(w, "\nEvents that reached the read tables over NATS: %s; from the log: %s. ",
+		r.sum(func(m run) int64 { return m.FromBus }), r.sum(func(m run) int64 { return m.FromLog }))
+	fmt.Fprintf(w, "The load generator used %s of a core", r.spread("%.0f %%", func(m run) float64 { return 100 * m.LoadCPU }))
+	fmt.Fprintf(w, ",\nand all that was not measured %s cores.\n", r.spread("%.2f", func(m run) float64 { return m.OtherCPU }))
+}
+
+// spread writes the lowest and the highest of a figure.
+func (r *report) spread(format string, of func(run) float64) string {
+	var values []float64
+	for _, m := range r.Runs {
+		values = append(values, of(m))
+	}
+	if len(values) == 0 || slices.Max(values) == 0 {
+		return "–"
+	}
+	return fmt.Sprintf(format+" to "+format, slices.Min(values), slices.Max(values))
 }
 
 func (r *report) sum(of func(run) int64) string {
@@ -58,13 +76,6 @@ func thousands(v float64) string {
 		text = text[:i] + "," + text[i:]
 	}
 	return text
-}
-
-func capital(s string) string {
-	if s == "" {
-		return s
-	}
-	return strings.ToUpper(s[:1]) + s[1:]
 }
 
 // bar is what Carelog must reach in a cell.

@@ -88,6 +88,27 @@ func cpuOfAll(parent int) time.Duration {
 	return sum
 }
 
+// cpuOfMachine is the CPU time of all processes, and what a hypervisor has given
+// to other machines.
+func cpuOfMachine() time.Duration {
+	text, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0
+	}
+	line, _, _ := strings.Cut(string(text), "\n")
+	var sum time.Duration
+	// proc_stat(5): cpu user nice system idle iowait irq softirq steal; what guests
+	// have used is part of user.
+	for i, field := range strings.Fields(line) {
+		if i == 0 || i == 4 || i == 5 || i > 8 {
+			continue
+		}
+		n, _ := strconv.ParseInt(field, 10, 64)
+		sum += time.Duration(n) * tick
+	}
+	return sum
+}
+
 // residentOf is the memory of a process that is in RAM, in bytes.
 func residentOf(pid int) int64 {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
