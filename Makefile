@@ -44,6 +44,12 @@ faults: build ## hurt a whole installation for 5 minutes (CARELOG_FAULTS_DURATIO
 	@$(POSTGRES)
 	CARELOG_FAULTS_DURATION=$${CARELOG_FAULTS_DURATION:-5m} go test -race -count=1 -timeout 0 -v -run '^TestFaults$$' ./cmd/carelog
 
+.PHONY: bench
+bench: build ## measure against a yardstick for 10 minutes; BENCH="-rows post -connections 32 -rounds 1" measures less
+	$(BUILD) -o bin/bench ./cmd/bench
+	@$(POSTGRES)
+	bin/carelog with-postgres --durable -- bin/bench $(BENCH)
+
 .PHONY: verify
 verify: build ## check format, vet, staticcheck, generated files and import rules
 	@unformatted=$$(gofmt -l $$(go list -f '{{.Dir}}' ./...)); \

@@ -53,7 +53,7 @@ func TestWithPostgres(t *testing.T) {
 	reader, writer := io.Pipe()
 	child.Stdout = writer
 	ended := make(chan error, 1)
-	go func() { ended <- withPostgres(t.Context(), "", os.Stderr, child) }()
+	go func() { ended <- withPostgres(t.Context(), "", false, os.Stderr, child) }()
 	server, err := bufio.NewReader(reader).ReadString('\n')
 	if err != nil {
 		t.Fatal(err)

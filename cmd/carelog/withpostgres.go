@@ -49,13 +49,14 @@ func newFindPostgresCommand() *cobra.Command {
 }
 
 func newWithPostgresCommand() *cobra.Command {
+	durable := false
 	cmd := &cobra.Command{
-		Use:    "with-postgres -- command [argument ...]",
+		Use:    "with-postgres [--durable] -- command [argument ...]",
 		Hidden: true, // of the Makefile
 		Short:  "Run a command with a throwaway PostgreSQL, for tests",
 		Long: `Run a command with a PostgreSQL that is made for it and removed after it. The
 server's URL is in ` + testDatabaseVariable + `. It does not wait for the disk, so
-nothing in it would survive a loss of power.
+nothing in it would survive a loss of power, unless it is to be durable.
 
 The exit status is that of the command.`,
 		Args: checked(cobra.MinimumNArgs(1)),
@@ -66,9 +67,10 @@ The exit status is that of the command.`,
 			}
 			child := exec.Command(args[0], args[1:]...)
 			child.Stdin, child.Stdout, child.Stderr = cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr()
-			return withPostgres(cmd.Context(), bin, cmd.ErrOrStderr(), child)
+			return withPostgres(cmd.Context(), bin, durable, cmd.ErrOrStderr(), child)
 		},
 	}
+	cmd.Flags().BoolVar(&durable, "durable", false, "set PostgreSQL up as carelog serve does, to measure with it")
 	cmd.Flags().SetInterspersed(false) // what looks like a flag behind the command is the command's
 	return cmd
 }
@@ -87,8 +89,9 @@ func postgresBin(cmd *cobra.Command) (dir string, err error) {
 }
 
 // withPostgres runs child while a throwaway server runs. Signals go to the
-// child, which decides when to end.
-func withPostgres(ctx context.Context, binDir string, stderr io.Writer, child *exec.Cmd) (err error) {
+// child, which decides when to end. A durable server is the same as that of
+// [newProgram], for measurements.
+func withPostgres(ctx context.Context, binDir string, durable bool, stderr io.Writer, child *exec.Cmd) (err error) {
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer signal.Stop(signals)
@@ -103,7 +106,7 @@ func withPostgres(ctx context.Context, binDir string, stderr io.Writer, child *e
 		}
 	}
 	server := newPostgres(postgresOptions{
-		Dir: filepath.Join(dir, "postgres"), BinDir: binDir, Throwaway: true, StopTimeout: 10 * time.Second,
+		Dir: filepath.Join(dir, "postgres"), BinDir: binDir, Throwaway: !durable, StopTimeout: 10 * time.Second,
 		Logger: slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	})
 	ctx, stop := context.WithCancel(ctx)

@@ -1,0 +1,50 @@
+// Command bench measures Carelog against a yardstick in one run, by `make bench`:
+//
+//	bench [run]      starts both servers, loads them in turns, writes the report
+//	bench yardstick  is the other server (yardstick.go)
+//	bench load       is the load generator (load.go)
+//
+// The last two are started by the first, which is run.go. What comes out is a
+// ratio. Absolute figures depend on the machine, and on what else it does; the
+// ratio of two servers that take turns on it hardly does.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	err := execute(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+	if errors.Is(err, flag.ErrHelp) {
+		os.Exit(2)
+	}
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+func execute(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) error {
+	command := "run"
+	if len(args) > 0 && args[0] != "" && args[0][0] != '-' {
+		command, args = args[0], args[1:]
+	}
+	switch command {
+	case "run":
+		return runBench(ctx, args, stdout, stderr)
+	case "yardstick":
+		return runYardstick(ctx, args)
+	case "load":
+		return runLoad(ctx, stdin, stdout)
+	}
+	return fmt.Errorf("there is no command %q: they are run, yardstick and load", command)
+}
