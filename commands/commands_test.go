@@ -48,7 +48,8 @@ func (h *history) Load(_ context.Context, q events.Query) ([]events.Recorded, ev
 	return found, events.Position(len(seen)), nil
 }
 
-func (h *history) Append(_ context.Context, evs []events.Event, condition events.AppendCondition) (events.Position, error) {
+func (h *history) Append(_ context.Context, evs []events.Event, conditions ...events.AppendCondition) (events.Position, error) {
+	condition := conditions[0]
 	for _, d := range h.meanwhile {
 		h.record(d)
 	}
@@ -525,6 +526,6 @@ func TestTheCredentialIsChangedBeforeTheEvent(t *testing.T) {
 
 type failingAppend struct{ Log }
 
-func (failingAppend) Append(context.Context, []events.Event, events.AppendCondition) (events.Position, error) {
+func (failingAppend) Append(context.Context, []events.Event, ...events.AppendCondition) (events.Position, error) {
 	return 0, events.ErrUnavailable
 }

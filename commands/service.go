@@ -16,8 +16,8 @@ type Log interface {
 	Load(context.Context, events.Query) ([]events.Recorded, events.Position, error)
 
 	// Append stores the events, all or none, and answers the last one's position;
-	// events.ErrConflict when the condition does not hold.
-	Append(context.Context, []events.Event, events.AppendCondition) (events.Position, error)
+	// events.ErrConflict when one of the conditions does not hold.
+	Append(context.Context, []events.Event, ...events.AppendCondition) (events.Position, error)
 
 	// NextID draws the id of a new record.
 	NextID(context.Context, events.Kind) (int64, error)

@@ -14,9 +14,9 @@ import (
 	"github.com/carelog/carelog/events"
 )
 
-// Append stores the events, all or none, if the condition holds, and returns
-// the position of the last one: they are durable then. It fails with
-// [events.ErrConflict] when the condition does not hold, and with
+// Append stores the events, all or none, if all of the conditions hold, and
+// returns the position of the last one: they are durable then. It fails with
+// [events.ErrConflict] when a condition does not hold, and with
 // [events.ErrUnavailable] when the database cannot be reached or does not keep
 // up: the events are not stored then. Only an error that is an [events.ErrOutcomeUnknown] leaves
 // that open: the context ended, or the store stopped, while the commit was
@@ -25,12 +25,12 @@ import (
 // Events need an id, a type, tags without repetition, and JSON in Data and
 // Metadata. Tags and types are UTF-8 without control characters. An event has at
 // most 256 KiB, an append at most 100,000 events and 64 MiB.
-func (s *Store) Append(ctx context.Context, evs []events.Event, condition events.AppendCondition) (events.Position, error) {
-	bytes, err := validate(evs, condition)
+func (s *Store) Append(ctx context.Context, evs []events.Event, conditions ...events.AppendCondition) (events.Position, error) {
+	bytes, err := validate(evs, conditions)
 	if err != nil {
 		return 0, fmt.Errorf("append: %w", err)
 	}
-	r := &request{events: evs, bytes: bytes, condition: condition, answer: make(chan answer, 1)}
+	r := &request{events: evs, bytes: bytes, conditions: conditions, answer: make(chan answer, 1)}
 	if err := s.appends.add(r); err != nil {
 		return 0, fmt.Errorf("append: %w", err)
 	}

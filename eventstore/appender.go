@@ -145,12 +145,14 @@ func appendArguments(group []*request) []any {
 		salts                       pgtype.FlatArray[[]byte]
 	)
 	for m, r := range group {
-		for _, item := range r.condition.FailIfMatch {
-			for _, p := range probes(item) {
-				probeMember = append(probeMember, int32(m))
-				probeTag, probeType = append(probeTag, p.tag), append(probeType, p.eventType)
-				probeAfter = append(probeAfter, int64(r.condition.After))
-				probeFurther = append(probeFurther, p.further)
+		for _, condition := range r.conditions {
+			for _, item := range condition.FailIfMatch {
+				for _, p := range probes(item) {
+					probeMember = append(probeMember, int32(m))
+					probeTag, probeType = append(probeTag, p.tag), append(probeType, p.eventType)
+					probeAfter = append(probeAfter, int64(condition.After))
+					probeFurther = append(probeFurther, p.further)
+				}
 			}
 		}
 		random := make([]byte, 16*len(r.events))

@@ -5,9 +5,9 @@
 // # What is guaranteed
 //
 //   - An append is all or nothing, and durable when it is answered.
-//   - It happens only if its condition holds: no event that matches a query
-//     exists after a position. Races between any number of processes are decided
-//     by the database.
+//   - It happens only if its conditions hold, each of them: no event that matches
+//     a query exists after a position. Races between any number of processes are
+//     decided by the database.
 //   - Positions are 1, 2, 3 … without gaps and in the order of commit: a reader
 //     that has seen position n never finds a new event at or below n. So a
 //     reader needs nothing but "position > what I have".

@@ -26,7 +26,7 @@ const (
 
 // validate answers how many bytes the events have, or what is wrong with them
 // that the database would not say, or only to the whole group.
-func validate(evs []events.Event, condition events.AppendCondition) (bytes int, err error) {
+func validate(evs []events.Event, conditions []events.AppendCondition) (bytes int, err error) {
 	if len(evs) == 0 {
 		return 0, errors.New("no events given")
 	}
@@ -58,19 +58,28 @@ func validate(evs []events.Event, condition events.AppendCondition) (bytes int, 
 	if bytes > maxAppendBytes {
 		return 0, fmt.Errorf("the events have %d bytes, at most %d go into one append", bytes, maxAppendBytes)
 	}
-	for _, item := range condition.FailIfMatch {
+	for _, condition := range conditions {
+		if err := validateQuery(condition.FailIfMatch); err != nil {
+			return 0, err
+		}
+	}
+	return bytes, nil
+}
+
+func validateQuery(query events.Query) error {
+	for _, item := range query {
 		for _, tag := range item.Tags {
 			if !isName(string(tag)) {
-				return 0, fmt.Errorf("the condition has a tag that is empty, over %d bytes, no UTF-8, or holds a control character", maxNameBytes)
+				return fmt.Errorf("the condition has a tag that is empty, over %d bytes, no UTF-8, or holds a control character", maxNameBytes)
 			}
 		}
 		for _, t := range item.Types {
 			if !isName(string(t)) {
-				return 0, fmt.Errorf("the condition has a type that is empty, over %d bytes, no UTF-8, or holds a control character", maxNameBytes)
+				return fmt.Errorf("the condition has a type that is empty, over %d bytes, no UTF-8, or holds a control character", maxNameBytes)
 			}
 		}
 	}
-	return bytes, condition.FailIfMatch.Validate()
+	return query.Validate()
 }
 
 // isName tells whether a tag or type can be stored and found again.

@@ -24,7 +24,7 @@ const (
 type request struct {
 	events    []events.Event
 	bytes     int // that the events have
-	condition events.AppendCondition
+	conditions []events.AppendCondition
 	answer    chan answer // buffered: the appender never waits for a caller
 }
 
@@ -80,7 +80,7 @@ func (q *queue) withdraw(r *request) bool {
 }
 
 // take removes and returns what the next transaction appends: as much as fits,
-// in order, without the requests whose condition an earlier one of the same
+// in order, without the requests whose conditions an earlier one of the same
 // group could break. Those stay for the next group, where the database decides.
 func (q *queue) take() []*request {
 	q.mu.Lock()
@@ -93,7 +93,7 @@ func (q *queue) take() []*request {
 			left = append(left, q.waiting[i:]...)
 			break
 		}
-		if members.mayBreak(r.condition.FailIfMatch) {
+		if members.mayBreak(r.conditions) {
 			left = append(left, r)
 			continue
 		}
@@ -153,8 +153,13 @@ func (m *membership) add(r *request) {
 	m.bytes += r.bytes
 }
 
-// mayBreak tells whether an event of the group matches the query.
-func (m *membership) mayBreak(q events.Query) bool {
+// mayBreak tells whether an event of the group may break one of the conditions.
+func (m *membership) mayBreak(conditions []events.AppendCondition) bool {
+	return slices.ContainsFunc(conditions, func(c events.AppendCondition) bool { return m.matches(c.FailIfMatch) })
+}
+
+// matches tells whether an event of the group matches the query.
+func (m *membership) matches(q events.Query) bool {
 	for _, item := range q {
 		if len(item.Tags) == 0 {
 			if slices.ContainsFunc(m.events, func(e events.Event) bool { return q.Matches(e.Type, e.Tags) }) {

@@ -15,7 +15,7 @@ func queued(condition events.Tag, tags ...events.Tag) *request {
 		r.events = append(r.events, events.Event{Type: "a.done", Tags: []events.Tag{tag}})
 	}
 	if condition != "" {
-		r.condition.FailIfMatch = events.Query{{Types: []events.Type{"a.done"}, Tags: []events.Tag{condition}}}
+		r.conditions = []events.AppendCondition{{}, {FailIfMatch: events.Query{{Types: []events.Type{"a.done"}, Tags: []events.Tag{condition}}}}}
 	}
 	return r
 }
@@ -26,7 +26,7 @@ func sized(count, bytes int) *request {
 
 func TestGroupsAreTakenInOrder(t *testing.T) {
 	anything := &request{events: []events.Event{{Type: "b.done"}}, answer: make(chan answer, 1),
-		condition: events.AppendCondition{FailIfMatch: events.Query{{Types: []events.Type{"a.done"}}}}}
+		conditions: []events.AppendCondition{{FailIfMatch: events.Query{{Types: []events.Type{"a.done"}}}}}}
 	for name, c := range map[string]struct {
 		requests []*request
 		want     string // the requests of each group

@@ -61,9 +61,12 @@ func TestAppendConditions(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			query := events.Query{{Tags: []events.Tag{"none:1"}}, c.item}
-			_, err := s.Append(t.Context(), []events.Event{event("z.done")}, events.AppendCondition{FailIfMatch: query, After: c.after})
-			if !errors.Is(err, c.want) {
-				t.Fatalf("%v, want %v", err, c.want)
+			condition := events.AppendCondition{FailIfMatch: query, After: c.after}
+			holds := events.AppendCondition{FailIfMatch: events.Query{{Tags: []events.Tag{"x:1"}}}, After: 2}
+			for _, conditions := range [][]events.AppendCondition{{condition}, {holds, condition}, {condition, holds}} {
+				if _, err := s.Append(t.Context(), []events.Event{event("z.done")}, conditions...); !errors.Is(err, c.want) {
+					t.Fatalf("%v: %v, want %v", conditions, err, c.want)
+				}
 			}
 		})
 	}

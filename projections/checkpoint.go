@@ -107,7 +107,7 @@ func queueMove(batch *pgx.Batch, config Config, seen []events.Position, to event
 // position: the bus is only a carrier, and one that outlived a restored database
 // carries events that never happened. It fails like queueMove.
 func queueProof(batch *pgx.Batch, evs []Applied) {
-	positions, ids := make([]events.Position, len(evs)), make([]uuid.UUID, len(evs))
+	positions, ids := make([]events.Position, len(evs)), make([][16]byte, len(evs)) // pgx would encode a uuid.UUID by way of its text
 	for i, e := range evs {
 		positions[i], ids[i] = e.Position, e.ID
 	}
