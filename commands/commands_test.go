@@ -49,18 +49,19 @@ func (h *history) Load(_ context.Context, q events.Query) ([]events.Recorded, ev
 }
 
 func (h *history) Append(_ context.Context, evs []events.Event, conditions ...events.AppendCondition) (events.Position, error) {
-	condition := conditions[0]
 	for _, d := range h.meanwhile {
 		h.record(d)
 	}
 	h.meanwhile = nil
-	if h.conflicts > 0 || slices.ContainsFunc(h.given[condition.After:], func(e events.Recorded) bool {
-		return condition.FailIfMatch.Matches(e.Type, e.Tags)
-	}) {
-		h.conflicts = max(h.conflicts-1, 0)
-		return 0, events.ErrConflict
+	for _, condition := range conditions {
+		if h.conflicts > 0 || slices.ContainsFunc(h.given[condition.After:], func(e events.Recorded) bool {
+			return condition.FailIfMatch.Matches(e.Type, e.Tags)
+		}) {
+			h.conflicts = max(h.conflicts-1, 0)
+			return 0, events.ErrConflict
+		}
 	}
-	h.appended, h.condition = evs, condition
+	h.appended, h.condition = evs, conditions[0]
 	return events.Position(len(h.given) + len(evs)), nil
 }
 

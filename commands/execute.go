@@ -60,6 +60,13 @@ func (s *Service) execute(ctx context.Context, caller Caller, command any, query
 	if err := s.turns.await(ctx, query); err != nil {
 		return nil, 0, err
 	}
+	// Without an append nothing has checked that the caller may act.
+	unchanged := func(history []fact, position events.Position, err error) ([]fact, events.Position, error) {
+		if refused := caller.check(ctx); refused != nil {
+			return nil, 0, refused
+		}
+		return history, position, err
+	}
 	started := time.Now()
 	for try := 0; try < maxTries && time.Since(started) < retryTime; try++ {
 		history, head, err := s.load(ctx, query)
@@ -68,30 +75,33 @@ func (s *Service) execute(ctx context.Context, caller Caller, command any, query
 		}
 		end, err := request.carriedOut(history)
 		if err != nil {
-			return nil, head, err
+			return unchanged(nil, head, err)
 		}
 		if end > 0 {
-			return history[:end], history[end-1].Position, nil
+			return unchanged(history[:end], history[end-1].Position, nil)
 		}
 		decided, err := decide(history)
 		if err != nil {
-			return nil, head, err
+			return unchanged(nil, head, err)
 		}
 		if len(decided.drafts) == 0 {
-			return history, head, nil
+			return unchanged(history, head, nil)
 		}
 		evs, err := s.finish(caller, request, decided.drafts)
 		if err != nil {
 			return nil, 0, err
 		}
-		last, err := s.Log.Append(ctx, evs, events.AppendCondition{FailIfMatch: request.extend(decided.condition), After: head})
+		last, err := s.Log.Append(ctx, evs, events.AppendCondition{FailIfMatch: request.extend(decided.condition), After: head}, caller.standing())
 		if err == nil {
 			return follow(history, evs, decided.drafts, last), last, nil
 		}
 		if !errors.Is(err, events.ErrConflict) {
 			return nil, last, err
 		}
-		if try == 0 {
+		if err := caller.check(ctx); err != nil {
+			return nil, 0, err
+		}
+		if try == 0 && len(query) > 0 {
 			end, err := s.turns.take(ctx, query[0].Tags[0])
 			if err != nil {
 				return nil, 0, err

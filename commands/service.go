@@ -50,6 +50,7 @@ type Caller struct {
 	CorrelationID string
 	RequestID     string
 	Idempotency   Idempotency // the zero value for a request that is not sent again
+	Standing      Standing    // nil for one whose right to act needs no asking: a tool, somebody who registers
 }
 
 // now is the time of an event as the API shows it, in whole microseconds: a

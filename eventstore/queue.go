@@ -22,10 +22,10 @@ const (
 
 // request is one call of Append.
 type request struct {
-	events    []events.Event
-	bytes     int // that the events have
+	events     []events.Event
+	bytes      int // that the events have
 	conditions []events.AppendCondition
-	answer    chan answer // buffered: the appender never waits for a caller
+	answer     chan answer // buffered: the appender never waits for a caller
 }
 
 type answer struct {

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/carelog/carelog/commands"
+	"github.com/carelog/carelog/events"
 	"github.com/carelog/carelog/projections"
 )
 
@@ -18,23 +19,22 @@ var (
 		"detail", "Token contained no recognizable user identification", "code", "token_not_valid")
 )
 
-// authenticate answers the session of the access token that the request
-// carries, or the zero session when it carries none. It asks no database; the
-// user's state is checked by the query that the request leads to, or by
-// [api.checkUser].
-func (a *api) authenticate(r *http.Request) (projections.Session, error) {
+// authenticate answers the user of the access token that the request carries,
+// nil when it carries none. It asks no database; the user's state is checked by
+// the query that the request leads to, or by its [standing].
+func (a *api) authenticate(r *http.Request) (*standing, error) {
 	raw, err := bearer(r.Header)
 	if err != nil || raw == "" {
-		return projections.Session{}, err
+		return nil, err
 	}
 	token, err := a.tokens.checkAccess(raw)
 	if err != nil {
-		return projections.Session{}, accessRefused(err.Error())
+		return nil, accessRefused(err.Error())
 	}
 	if token.user == 0 {
-		return projections.Session{}, namesNoUser
+		return nil, namesNoUser
 	}
-	return token.session(), nil
+	return &standing{api: a, user: token.session(), seen: token.seen}, nil
 }
 
 // bearer finds the token in the Authorization header as simplejwt does: the
@@ -68,10 +68,9 @@ func refreshRefused(message string) *apiError {
 }
 
 // checkUser makes sure that there is such a user, that it may act, and that the
-// session still lasts.
-func (a *api) checkUser(ctx context.Context, user projections.Session) error {
-	_, err := asUser(ctx, a, user, func() (struct{}, error) { return struct{}{}, a.queries.CheckSession(ctx, user) })
-	return err
+// session still lasts. It answers the position up to which that is known.
+func (a *api) checkUser(ctx context.Context, user projections.Session) (events.Position, error) {
+	return asUser(ctx, a, user, func() (events.Position, error) { return a.queries.CheckSession(ctx, user) })
 }
 
 // asUser runs a query that checks the user's state in its own statement. A user

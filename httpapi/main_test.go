@@ -137,13 +137,21 @@ func expect(t *testing.T, got *httptest.ResponseRecorder, status int, body strin
 type fakeCommands struct {
 	got    any // the last command
 	caller commands.Caller
+	seen   events.Position // up to which the caller's standing was known
 	pos    events.Position
 	err    error
 	emails map[string]int64
 	ids    map[int64]events.Position // users in the log
 }
 
-func (f *fakeCommands) take(caller commands.Caller, command any) { f.caller, f.got = caller, command }
+func (f *fakeCommands) take(caller commands.Caller, command any) {
+	f.seen = 0
+	if caller.Standing != nil {
+		f.seen = caller.Standing.Seen()
+	}
+	caller.Standing = nil // what is left can be compared
+	f.caller, f.got = caller, command
+}
 
 func (f *fakeCommands) RegisterUser(_ context.Context, c commands.Caller, command commands.RegisterUser) (int64, events.Position, error) {
 	f.take(c, command)
@@ -240,8 +248,8 @@ func (f *fakeQueries) NewSession(_ context.Context, user int64) (projections.Ses
 	return session, f.as(session)
 }
 
-func (f *fakeQueries) CheckSession(_ context.Context, user projections.Session) error {
-	return f.as(user)
+func (f *fakeQueries) CheckSession(_ context.Context, user projections.Session) (events.Position, error) {
+	return 1, f.as(user)
 }
 
 func (f *fakeQueries) Patient(_ context.Context, user projections.Session, id int64) (projections.Patient, error) {

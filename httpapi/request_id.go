@@ -19,6 +19,8 @@ type request struct {
 	route string              // the pattern, never the path: that could hold anything
 	user  projections.Session // zero when nobody authenticated
 
+	standing *standing // of the user; nil when nobody authenticated
+
 	idempotency commands.Idempotency // of a change with an Idempotency-Key
 }
 
@@ -38,7 +40,11 @@ func userOf(r *http.Request) projections.Session { return requestOf(r.Context())
 // callerOf names the request's user, and the request itself, in events.
 func callerOf(r *http.Request) commands.Caller {
 	known := requestOf(r.Context())
-	return commands.Caller{UserID: known.user.User, CorrelationID: known.id, RequestID: known.id, Idempotency: known.idempotency}
+	caller := commands.Caller{UserID: known.user.User, CorrelationID: known.id, RequestID: known.id, Idempotency: known.idempotency}
+	if known.standing != nil {
+		caller.Standing = known.standing
+	}
+	return caller
 }
 
 // identify gives a request its id, the client's own where that is harmless, and

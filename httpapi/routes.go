@@ -157,8 +157,8 @@ func (a *api) serve(rt route, hasOrigins bool) http.HandlerFunc {
 }
 
 // admit does the checks that come before a request's method: Accept, then the
-// token, then the user's state, unless a query is about to check that itself.
-// It answers the method's handler, or nil when the route has none.
+// token, then the user's state, unless a query or a command is about to check
+// that itself. It answers the method's handler, or nil when the route has none.
 func (a *api) admit(rt route, r *http.Request) (handler, error) {
 	method := r.Method
 	if method == http.MethodHead {
@@ -178,17 +178,18 @@ func (a *api) admit(rt route, r *http.Request) (handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	if user.User == 0 {
+	if user == nil {
 		if rt.access == tokenRequired {
 			return nil, notAuthenticated
 		}
 		return handle, nil
 	}
-	requestOf(r.Context()).user = user
-	if handle != nil && method == http.MethodGet {
+	known := requestOf(r.Context())
+	known.user, known.standing = user.user, user
+	if handle != nil && (method == http.MethodGet || rt.access == tokenRequired && user.Seen() > 0) {
 		return handle, nil
 	}
-	return handle, a.checkUser(r.Context(), user)
+	return handle, user.Check(r.Context())
 }
 
 // metadata is the answer to OPTIONS, as Django REST Framework's SimpleMetadata

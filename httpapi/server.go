@@ -65,7 +65,7 @@ type Commands interface {
 // the user's state, in the same statement. [projections.Queries] is one.
 type Queries interface {
 	NewSession(ctx context.Context, user int64) (projections.Session, error)
-	CheckSession(ctx context.Context, user projections.Session) error
+	CheckSession(ctx context.Context, user projections.Session) (events.Position, error)
 	Patient(ctx context.Context, user projections.Session, id int64) (projections.Patient, error)
 	Patients(ctx context.Context, user projections.Session) ([]projections.Patient, error)
 	PatientsPage(ctx context.Context, user projections.Session, limit, offset int64) (projections.Page[projections.Patient], error)

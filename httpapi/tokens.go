@@ -8,6 +8,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 	"unicode"
 
@@ -104,6 +105,7 @@ type checked struct {
 	user    int64 // 0 when the token names no user, or none that could exist
 	epoch   events.Position
 	expires time.Time
+	seen    *atomic.Int64 // of an access token: see [standing]
 }
 
 func (c checked) session() projections.Session {
@@ -126,6 +128,7 @@ func (t *tokens) checkAccess(raw string) (checked, error) {
 		return token, nil
 	}
 	token, err := t.check(raw, accessType)
+	token.seen = new(atomic.Int64)
 	if err == nil {
 		t.verified.add(strings.Clone(raw), token)
 	}

@@ -171,7 +171,7 @@ func (a *api) refresh(w http.ResponseWriter, r *http.Request) error {
 		return namesNoUser
 	}
 	session := token.session()
-	if err := a.checkUser(ctx, session); err != nil {
+	if _, err := a.checkUser(ctx, session); err != nil {
 		return sayNoAccount(err, noAccountForToken)
 	}
 	requestOf(ctx).user = session

@@ -32,7 +32,7 @@ func TestEachAskerOfASharedStatementGetsItsOwn(t *testing.T) {
 				if _, err := q.Patient(t.Context(), as(9), id); !errors.Is(err, ErrUnknownUser) {
 					return fmt.Errorf("an unknown user: %w", err)
 				}
-				if err := q.CheckSession(t.Context(), Session{1, 7}); !errors.Is(err, ErrSessionEnded) {
+				if _, err := q.CheckSession(t.Context(), Session{1, 7}); !errors.Is(err, ErrSessionEnded) {
 					return fmt.Errorf("another session: %w", err)
 				}
 			}

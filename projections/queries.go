@@ -17,7 +17,7 @@ import (
 // [events.ErrUnavailable] when the database cannot be reached.
 type Queries struct {
 	pool     *pgxpool.Pool
-	sessions *lookups[struct{}]
+	sessions *lookups[events.Position]
 	patients *lookups[Patient]
 	doctors  *lookups[Doctor]
 }
@@ -27,7 +27,7 @@ type Queries struct {
 func NewQueries(pool *pgxpool.Pool) *Queries {
 	return &Queries{
 		pool:     pool,
-		sessions: newLookups(pool, "check a session", func(*struct{}) []any { return []any{nil} }, `true`, `(values (1)) as always`),
+		sessions: newLookups(pool, "check a session", func(p *events.Position) []any { return []any{p} }, `position`, `checkpoints where name = 'users'`),
 		patients: newLookups(pool, "read a patient", patientTargets, patientFields, `patients p where p.id = asked.id and p.owner_id = asked.user_id`),
 		doctors:  newLookups(pool, "read a doctor", doctorTargets, doctorFields, `doctors d where d.id = asked.id`),
 	}

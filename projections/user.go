@@ -110,11 +110,11 @@ func userTargets(u *User) []any {
 	return []any{&u.ID, &u.Name, &u.Email, &u.Active, &u.RegisteredAt, &u.Epoch}
 }
 
-// CheckSession makes sure that the user may act in the session. It fails with
-// [ErrUnknownUser], [ErrInactiveUser] and [ErrSessionEnded].
-func (q *Queries) CheckSession(ctx context.Context, user Session) error {
-	_, err := q.sessions.find(ctx, user, 0)
-	return err
+// CheckSession makes sure that the user may act in the session, and answers the
+// position up to which the read tables say so. It fails with [ErrUnknownUser],
+// [ErrInactiveUser] and [ErrSessionEnded].
+func (q *Queries) CheckSession(ctx context.Context, user Session) (events.Position, error) {
+	return q.sessions.find(ctx, user, 0)
 }
 
 // NewSession answers the session that a user who logs in now begins. It fails

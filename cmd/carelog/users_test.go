@@ -80,7 +80,7 @@ func TestUsersOfARunningServer(t *testing.T) {
 			server.mustAs(t, access, "POST", "/api/patients/", somePatient, 201)
 
 			expectCarelog(t, config, "", "user 1 is disabled\n", "users", "disable", "john@example.com")
-			for _, request := range []string{"GET /api/patients/", "GET /api/patients/1/", "GET /api/doctors/", "DELETE /api/patients/1/", "OPTIONS /api/doctors/"} {
+			for _, request := range []string{"GET /api/patients/", "GET /api/patients/1/", "GET /api/doctors/", "POST /api/patients/", "PATCH /api/patients/9/", "DELETE /api/patients/1/", "OPTIONS /api/doctors/"} {
 				method, path, _ := strings.Cut(request, " ")
 				server.expectAnswer(t, access, method, path, 401, inactive)
 			}
