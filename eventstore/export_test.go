@@ -5,6 +5,9 @@ import (
 	"maps"
 	"runtime"
 	"strings"
+	"time"
+
+	"github.com/carelog/carelog/events"
 )
 
 // LockStatement takes the append lock.
@@ -51,4 +54,12 @@ func (s *Store) replaceInInsert(old, replacement string) {
 		panic("append.sql does not hold once: " + old)
 	}
 	s.transaction.insert = strings.Replace(s.transaction.insert, old, replacement, 1)
+}
+
+// HasSpareIDs tells whether ids were drawn ahead that may still be given out.
+func (s *Store) HasSpareIDs(kind events.Kind) bool {
+	d := s.draws[kind]
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.spare) > 0 && time.Since(d.drawn) < spareTime
 }

@@ -3,7 +3,9 @@ package eventstore
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -18,88 +20,155 @@ var sequences = map[events.Kind]string{
 	events.Mapping: "mapping_ids",
 }
 
-// draws collects the callers of NextID, so that all who wait share one round
-// trip: a round trip for each would cost about as much as the append.
+// draws gives out the ids of one kind of record. A round trip for each would cost
+// about as much as the append, so all who wait share one: who finds none under
+// way makes it, for itself and the others, and leaves the next to the first who
+// has come meanwhile.
+//
+// While several draw at a time, as many as were needed since the last round trip
+// are drawn ahead. They are given out within spareTime or never, so that ids
+// keep to the order in which records are made, whichever process makes them; one
+// who draws alone gets them without a gap.
 type draws struct {
-	mu      *sync.Mutex
-	waiting map[events.Kind][]chan drawn
-	closed  bool
-	wake    chan struct{}
+	sequence string
+
+	mu      sync.Mutex
+	drawing bool    // a round trip is under way
+	waiting []*draw // in the order of arrival
+	spare   []int64 // drawn ahead
+	drawn   time.Time
+	given   int // ids since then
 }
 
-type drawn struct {
-	id  int64
-	err error
+const (
+	spareTime = 10 * time.Millisecond
+	maxSpare  = 64
+)
+
+// draw is one call of NextID that waits.
+type draw struct {
+	id    int64
+	err   error
+	leads bool          // it is this one's turn to make the round trip
+	wake  chan struct{} // holds a signal: done, or it leads
 }
 
-func newDraws() draws {
-	return draws{mu: new(sync.Mutex), waiting: map[events.Kind][]chan drawn{}, wake: make(chan struct{}, 1)}
+func newDraws() map[events.Kind]*draws {
+	all := map[events.Kind]*draws{}
+	for kind, sequence := range sequences {
+		all[kind] = &draws{sequence: sequence}
+	}
+	return all
 }
 
 // NextID draws the id of a new record: 1, 2, 3 and so on for each kind. An id
 // that is drawn and not used is lost. It fails with [events.ErrUnavailable].
 func (s *Store) NextID(ctx context.Context, kind events.Kind) (int64, error) {
-	if _, known := sequences[kind]; !known {
+	d := s.draws[kind]
+	if d == nil {
 		return 0, fmt.Errorf("draw an id: %q is no kind of record", kind)
 	}
-	mine := make(chan drawn, 1)
-	s.draws.mu.Lock()
-	if s.draws.closed {
-		s.draws.mu.Unlock()
-		return 0, errStopped
-	}
-	s.draws.waiting[kind] = append(s.draws.waiting[kind], mine)
-	s.draws.mu.Unlock()
-	select {
-	case s.draws.wake <- struct{}{}:
-	default:
-	}
-	select {
-	case d := <-mine:
-		return d.id, d.err
-	case <-ctx.Done():
+	if ctx.Err() != nil {
 		return 0, ctx.Err()
 	}
+	mine, drawn := d.join()
+	if drawn {
+		return mine.id, nil
+	}
+	select {
+	case <-mine.wake:
+	case <-ctx.Done():
+		if d.leave(mine) {
+			return 0, ctx.Err()
+		}
+		<-mine.wake
+	}
+	if mine.leads {
+		s.drawFor(ctx, d, mine)
+	}
+	return mine.id, mine.err
 }
 
-// take removes and returns everybody who waits.
-func (d *draws) take() map[events.Kind][]chan drawn {
+// join gives one an id that was drawn ahead, else lets it wait, or lead.
+func (d *draws) join() (mine *draw, drawn bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	waiting := d.waiting
-	d.waiting = map[events.Kind][]chan drawn{}
-	return waiting
+	if len(d.spare) > 0 && time.Since(d.drawn) < spareTime {
+		mine = &draw{id: d.spare[0]}
+		d.spare = d.spare[1:]
+		d.given++
+		return mine, true
+	}
+	mine = &draw{wake: make(chan struct{}, 1)}
+	if d.drawing {
+		d.waiting = append(d.waiting, mine)
+	} else {
+		d.drawing = true
+		mine.lead()
+	}
+	return mine, false
 }
 
-// close refuses everybody who waits and who comes later.
-func (d *draws) close(err error) {
+// lead tells one that it is its turn.
+func (one *draw) lead() {
+	one.leads = true
+	one.wake <- struct{}{}
+}
+
+// leave withdraws one who waits. It reports false for one whose id is on its way,
+// or who leads.
+func (d *draws) leave(mine *draw) bool {
 	d.mu.Lock()
-	d.closed = true
+	defer d.mu.Unlock()
+	i := slices.Index(d.waiting, mine)
+	if i < 0 {
+		return false
+	}
+	d.waiting = slices.Delete(d.waiting, i, i+1)
+	return true
+}
+
+// drawFor makes the round trip for this one and all who wait. It may go away, the
+// others stay: the round trip has a time of its own.
+func (s *Store) drawFor(ctx context.Context, d *draws, first *draw) {
+	d.mu.Lock()
+	group := append([]*draw{first}, d.waiting...)
+	d.waiting = nil
+	ahead := 0
+	if d.given > 1 && time.Since(d.drawn) < spareTime {
+		ahead = min(d.given, maxSpare)
+	}
 	d.mu.Unlock()
-	for _, waiters := range d.take() {
-		for _, w := range waiters {
-			w <- drawn{err: err}
+
+	ids, err := s.nextValues(context.WithoutCancel(ctx), d.sequence, len(group)+ahead)
+	for i, one := range group {
+		if one.err = err; err == nil {
+			one.id = ids[i]
+		}
+		if one != first {
+			one.wake <- struct{}{}
 		}
 	}
-}
 
-func (s *Store) serveDraws(ctx context.Context) {
-	for kind, waiters := range s.draws.take() {
-		ids, err := s.draw(ctx, kind, len(waiters))
-		for i, w := range waiters {
-			if err != nil {
-				w <- drawn{err: err}
-				continue
-			}
-			w <- drawn{id: ids[i]}
-		}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.spare, d.given, d.drawn = nil, len(group), time.Now()
+	if err == nil {
+		d.spare = ids[len(group):]
 	}
+	if len(d.waiting) == 0 {
+		d.drawing = false
+		return
+	}
+	next := d.waiting[0]
+	d.waiting = d.waiting[1:]
+	next.lead()
 }
 
-func (s *Store) draw(ctx context.Context, kind events.Kind, n int) ([]int64, error) {
+func (s *Store) nextValues(ctx context.Context, sequence string, n int) ([]int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
-	rows, err := s.config.Pool.Query(ctx, `select nextval($1::regclass) from generate_series(1, $2)`, sequences[kind], n)
+	rows, err := s.config.Pool.Query(ctx, `select nextval($1::regclass) from generate_series(1, $2)`, sequence, n)
 	if err != nil {
 		return nil, fmt.Errorf("draw ids: %w", classify(err))
 	}

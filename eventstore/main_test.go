@@ -54,7 +54,6 @@ func openAltered(alter func(*eventstore.Store)) opener {
 		ctx, stop := context.WithCancel(context.Background())
 		var running errgroup.Group
 		running.Go(func() error { return store.Run(ctx) })
-		running.Go(func() error { return store.DrawIDs(ctx) })
 		t.Cleanup(func() {
 			stop()
 			if err := running.Wait(); err != nil {

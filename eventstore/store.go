@@ -35,7 +35,7 @@ type Config struct {
 }
 
 // Store is the event log in Postgres. All of its methods may be called
-// concurrently. Append answers only while Run is running, NextID while DrawIDs is.
+// concurrently. Append answers only while Run is running.
 type Store struct {
 	config Config
 	logID  uuid.UUID
@@ -44,7 +44,7 @@ type Store struct {
 	transaction transaction
 
 	appends queue
-	draws   draws
+	draws   map[events.Kind]*draws
 	recent  recent
 }
 
@@ -83,20 +83,6 @@ func (s *Store) TagKey() events.TagKey { return s.tagKey }
 func (s *Store) Run(ctx context.Context) error {
 	s.appendGroups(ctx)
 	return nil
-}
-
-// DrawIDs serves NextID until the context ends; then it refuses who still waits.
-// It returns nil.
-func (s *Store) DrawIDs(ctx context.Context) error {
-	for {
-		select {
-		case <-ctx.Done():
-			s.draws.close(errStopped)
-			return nil
-		case <-s.draws.wake:
-			s.serveDraws(ctx)
-		}
-	}
 }
 
 // backoff is the time to wait before try n (from 0) of something that failed

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"testing"
 	"time"
 
@@ -150,7 +151,7 @@ func TestIDsAreDrawnTogetherAndOnce(t *testing.T) {
 	close(ids)
 	seen := map[int64]bool{}
 	for id := range ids {
-		if id < 1 || id > 400 || seen[id] {
+		if id < 1 || seen[id] {
 			t.Fatalf("id %d", id)
 		}
 		seen[id] = true
@@ -160,6 +161,74 @@ func TestIDsAreDrawnTogetherAndOnce(t *testing.T) {
 	}
 	if _, err := stores[0].NextID(t.Context(), "nurse"); err == nil {
 		t.Fatal("an id of an unknown kind was drawn")
+	}
+}
+
+// TestIDsAreWithoutGapsForOneAfterTheOther, and what was drawn ahead for many is
+// not given out much later.
+func TestIDsAreWithoutGapsForOneAfterTheOther(t *testing.T) {
+	s := open(t, pgtest.New(t))
+	next := func(kind events.Kind, want int64) {
+		t.Helper()
+		if id, err := s.NextID(t.Context(), kind); id != want || err != nil {
+			t.Fatalf("id %d, %v, want %d", id, err, want)
+		}
+	}
+	for id := range int64(50) {
+		next(events.Patient, id+1)
+		next(events.Doctor, id+1)
+	}
+	last := int64(0)
+	for last < 1000 || !s.HasSpareIDs(events.Patient) {
+		ids := make(chan int64, 8)
+		var group errgroup.Group
+		for range cap(ids) {
+			group.Go(func() error {
+				id, err := s.NextID(t.Context(), events.Patient)
+				ids <- id
+				return err
+			})
+		}
+		if err := group.Wait(); err != nil {
+			t.Fatal(err)
+		}
+		for range cap(ids) {
+			last = max(last, <-ids)
+		}
+	}
+	for s.HasSpareIDs(events.Patient) { // they are too old after a moment
+		runtime.Gosched()
+	}
+	id, err := s.NextID(t.Context(), events.Patient)
+	if err != nil || id <= last {
+		t.Fatalf("id %d after %d, %v", id, last, err)
+	}
+	next(events.Patient, id+1)
+	next(events.Patient, id+2)
+}
+
+// TestWhoDrawsNoMoreHoldsNobodyUp: of those who draw an id many go away.
+func TestWhoDrawsNoMoreHoldsNobodyUp(t *testing.T) {
+	s := open(t, pgtest.New(t))
+	var group errgroup.Group
+	for n := range 32 {
+		group.Go(func() error {
+			for i := range 50 {
+				ctx, cancel := context.WithCancel(t.Context())
+				if n%2 == 1 {
+					ctx, cancel = context.WithTimeout(ctx, time.Duration(i)*10*time.Microsecond)
+				}
+				_, err := s.NextID(ctx, events.Mapping)
+				cancel()
+				if err != nil && (n%2 == 0 || !errors.Is(err, context.DeadlineExceeded)) {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -175,14 +244,11 @@ func TestAStoreThatStoppedRefuses(t *testing.T) {
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	stop()
-	if err := errors.Join(s.Run(ctx), s.DrawIDs(ctx)); err != nil {
+	if err := s.Run(ctx); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Append(t.Context(), []events.Event{event("a.done")}, events.AppendCondition{}); !errors.Is(err, events.ErrUnavailable) {
 		t.Errorf("append: %v", err)
-	}
-	if _, err := s.NextID(t.Context(), events.User); !errors.Is(err, events.ErrUnavailable) {
-		t.Errorf("next id: %v", err)
 	}
 }
 

@@ -121,7 +121,6 @@ func (o *operator) do(ctx context.Context, url string, work func(context.Context
 	parts, partsCtx := errgroup.WithContext(ctx)
 	partsCtx, stop := context.WithCancel(partsCtx)
 	parts.Go(func() error { return o.store.Run(partsCtx) })
-	parts.Go(func() error { return o.store.DrawIDs(partsCtx) })
 	parts.Go(func() error { return o.progress.Run(partsCtx) })
 	parts.Go(func() error {
 		defer stop()

@@ -247,7 +247,6 @@ func (l *pipeline) close() {
 func (l *pipeline) run(ctx context.Context) error {
 	parts, ctx := errgroup.WithContext(ctx)
 	parts.Go(func() error { return l.store.Run(ctx) })
-	parts.Go(func() error { return l.store.DrawIDs(ctx) })
 	parts.Go(func() error { return l.progress.Run(ctx) })
 	parts.Go(func() error { return l.lease.Run(ctx, l.apply) })
 	parts.Go(func() error { return l.presence.Run(ctx) })
