@@ -16,7 +16,7 @@ configured = { [ -n "$$$(1)" ] || grep -Eqs '^(export +)?$(1) *=' .env; }
 
 .PHONY: help
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
 .PHONY: run
 run: build ## start the server on 127.0.0.1:8000, its data in .carelog
@@ -49,6 +49,11 @@ bench: build ## measure against a yardstick for 10 minutes; BENCH="-rows post -c
 	$(BUILD) -o bin/bench ./cmd/bench
 	@$(POSTGRES)
 	bin/carelog with-postgres --durable -- bin/bench $(BENCH)
+
+.PHONY: bench-components
+bench-components: build ## measure the parts one by one, for benchstat; BENCH="-bench Append -count 6" measures less
+	@$(POSTGRES)
+	@bin/carelog with-postgres --durable -- go test -run '^$$' $(if $(BENCH),$(BENCH),-bench . -count 6) -timeout 0 ./...
 
 .PHONY: verify
 verify: build ## check format, vet, staticcheck, generated files and import rules

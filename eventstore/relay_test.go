@@ -59,7 +59,14 @@ func (c *carrier) Publish(_ context.Context, evs []events.Recorded) error {
 	return nil
 }
 
-func (c *carrier) waitFor(t *testing.T, position events.Position) []events.Recorded {
+// forget drops all but the last of what arrived.
+func (c *carrier) forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.arrived = c.arrived[len(c.arrived)-1:]
+}
+
+func (c *carrier) waitFor(t testing.TB, position events.Position) []events.Recorded {
 	t.Helper()
 	deadline := time.After(20 * time.Second)
 	for {
@@ -77,7 +84,7 @@ func (c *carrier) waitFor(t *testing.T, position events.Position) []events.Recor
 	}
 }
 
-func startRelay(t *testing.T, s *eventstore.Store, c *carrier, listen bool) *eventstore.Relay {
+func startRelay(t testing.TB, s *eventstore.Store, c *carrier, listen bool) *eventstore.Relay {
 	t.Helper()
 	relay := eventstore.NewRelay(eventstore.RelayConfig{
 		Store: s, Publisher: c, Logger: slog.New(slog.DiscardHandler),
