@@ -14,8 +14,8 @@ const (
 	panelHeight  = 120
 	columnWidth  = 206
 	topOfFirst   = 92 // of the throughput's panels
-	topOfSecond  = 266
-	chartHeight  = 430
+	topOfSecond  = 270
+	chartHeight  = 462
 	leftOfPanels = 54
 )
 
@@ -48,8 +48,8 @@ func chart(r *report) []byte {
 	c.print(`<style>%s</style>`, chartStyle)
 	c.print(`<rect class="back" width="%d" height="%d" rx="6"/>`, width, chartHeight)
 	c.text(20, 28, "title", "start", "Requests per second, and latency, by the number of connections")
-	c.text(20, 48, "", "start", fmt.Sprintf("%d cores (%s), PostgreSQL %s, %s", r.Machine.Cores, r.Machine.CPU, r.Machine.PostgreSQL, r.Date))
-	c.legend(20, chartHeight-18)
+	c.text(20, 48, "", "start", fmt.Sprintf("%s; PostgreSQL %s; %s", r.Machine, r.Machine.PostgreSQL, r.Date))
+	c.legend(leftOfPanels, chartHeight-16)
 
 	cells := r.cells()
 	for i, name := range r.Rows {
@@ -80,7 +80,7 @@ func (c *canvas) throughput(left float64, cells []cell) {
 		most = max(most, cell.yardstick.Throughput, cell.carelog.Throughput)
 	}
 	step := niceStep(most / 3)
-	top := math.Ceil(most/step) * step
+	top := max(1, math.Ceil(most/step)) * step
 	linear := func(v float64) float64 { return v / top }
 	for v := 0.0; v <= top; v += step {
 		c.gridLine(left, topOfFirst, linear, v, shortNumber(v))
@@ -139,7 +139,10 @@ func (c *canvas) gridLine(left, top float64, place scale, v float64, label strin
 // connections labels the horizontal axis. Its places are evenly spaced.
 func (c *canvas) connections(left, top float64, cells []cell) {
 	for i, cell := range cells {
-		c.text(left+across(i, len(cells)), top+panelHeight+17, "", "middle", fmt.Sprint(cell.connections))
+		c.text(left+across(i, len(cells)), top+panelHeight+16, "", "middle", fmt.Sprint(cell.connections))
+	}
+	if left == leftOfPanels {
+		c.text(left+panelWidth/2, top+panelHeight+31, "", "middle", "connections")
 	}
 }
 

@@ -25,7 +25,7 @@ type options struct {
 	Duration    time.Duration
 	Rows        []row
 	Connections []int
-	Out         string // where the report goes, without .md, .json, .svg
+	Out         string // where figures and chart go, without .json and .svg
 	Args        string // as given
 }
 
@@ -41,7 +41,7 @@ func parseOptions(args []string, stderr io.Writer) (o options, err error) {
 	flags.DurationVar(&o.Duration, "duration", 3*time.Second, "`duration` of each measured interval")
 	names := flags.String("rows", strings.Join(rowNames(), ","), "`rows` to measure")
 	connections := flags.String("connections", "1,8,32,128", "`numbers` of connections to measure with")
-	flags.StringVar(&o.Out, "out", "bin/bench", "`path` of the report; .md, .json and .svg are added")
+	flags.StringVar(&o.Out, "out", "bin/bench", "`path` of figures and chart, without .json and .svg")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
@@ -137,6 +137,9 @@ func measure(ctx context.Context, o options, stderr io.Writer) (_ *report, err e
 		if err := server.prepare(ctx, o.doctors()); err != nil {
 			return nil, fmt.Errorf("prepare %s: %w", server.name, err)
 		}
+	}
+	if err := s.compare(); err != nil {
+		return nil, err
 	}
 	if err := s.rounds(ctx); err != nil {
 		return nil, err

@@ -2,13 +2,13 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 )
 
-// writeTable writes the report in Markdown.
-func (r *report) writeTable(w io.Writer) {
+// table is the report in Markdown.
+func (r *report) table() string {
+	w := &strings.Builder{}
 	fmt.Fprintf(w, "`%s`, %s\n\n", r.Command, r.Date)
 	for _, condition := range append(r.Machine.lines(), r.Conditions...) {
 		fmt.Fprintf(w, "- %s\n", condition)
@@ -35,6 +35,7 @@ func (r *report) writeTable(w io.Writer) {
 		r.sum(func(m run) int64 { return m.FromBus }), r.sum(func(m run) int64 { return m.FromLog }))
 	fmt.Fprintf(w, "The load generator used %s of a core", r.spread("%.0f %%", func(m run) float64 { return 100 * m.LoadCPU }))
 	fmt.Fprintf(w, ",\nand all that was not measured %s cores.\n", r.spread("%.2f", func(m run) float64 { return m.OtherCPU }))
+	return w.String()
 }
 
 // spread writes the lowest and the highest of a figure.
