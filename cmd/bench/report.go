@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -144,6 +145,22 @@ func median(values []float64) float64 {
 		return sorted[middle]
 	}
 	return (sorted[middle-1] + sorted[middle]) / 2
+}
+
+// runReport writes table and chart anew, of the figures of a path without .json.
+func runReport(args []string, stdout io.Writer) error {
+	if len(args) != 1 {
+		return errors.New("bench report wants the path of the figures, without .json")
+	}
+	figures, err := os.ReadFile(args[0] + ".json")
+	if err != nil {
+		return err
+	}
+	var r report
+	if err := json.Unmarshal(figures, &r); err != nil {
+		return err
+	}
+	return r.write(args[0], stdout)
 }
 
 // write writes the table to w, and figures and chart to files.

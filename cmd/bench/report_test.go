@@ -40,7 +40,7 @@ func TestTable(t *testing.T) {
 		"\n| POST patient | 1 | 10,000 / 10,000 | **1.00** (0.50–2.00) | ≥ 0.28 met; p50 ≤ 1.3 ms met | 1.00 / 1.00 | 10.0 / 10.0 | – / – | – / – | 20 / 103 |\n|  | 8 |",
 		"\n| GET patient | 1 | 10,000 / 10,000 | **1.00** (0.50–2.00) |  |",
 		"over NATS: 12,000; from the log: 0.",
-		"10 % to 10 % of a core",
+		"used 10 % (10 % to 10 %) of a core",
 	} {
 		if !strings.Contains(table, want) {
 			t.Errorf("without %q", want)
@@ -95,6 +95,15 @@ func TestFiles(t *testing.T) {
 		if !bytes.Contains(svg, []byte(part)) {
 			t.Errorf("the chart is without %q", part)
 		}
+	}
+	os.Remove(path + ".svg")
+	stdout.Reset()
+	if err := execute(t.Context(), []string{"report", path}, nil, &stdout, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	again, err := os.ReadFile(path + ".svg")
+	if err != nil || !bytes.Equal(svg, again) || stdout.String() != r.table() {
+		t.Errorf("made again of the figures, the report is another: %v", err)
 	}
 	if lines := bytes.Count(svg, []byte("<polyline")); lines != 2*(2+4) {
 		t.Errorf("%d lines", lines)

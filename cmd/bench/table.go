@@ -13,8 +13,8 @@ func (r *report) table() string {
 	for _, condition := range append(r.Machine.lines(), r.Conditions...) {
 		fmt.Fprintf(w, "- %s\n", condition)
 	}
-	fmt.Fprint(w, "\nOf two figures the first is the yardstick's, the second Carelog's. They are medians over the rounds; the ratio is the median of the\n"+
-		"rounds' ratios, with the lowest and the highest; memory is the most there was.\n\n")
+	fmt.Fprint(w, "\nOf two figures the first is the yardstick's, the second Carelog's. They are medians over the rounds; the ratio is the median of\n"+
+		"those of the rounds, with the lowest and the highest; memory is the most there was.\n\n")
 	header := []string{"", "connections", "requests/s", "ratio", "bar", "p50 ms", "p99 ms",
 		"server CPU s/1,000", "PostgreSQL CPU s/1,000", "server MiB"}
 	fmt.Fprintf(w, "| %s |\n|---|---:|---:|---:|---|%s\n", strings.Join(header, " | "), strings.Repeat("---:|", 5))
@@ -38,7 +38,7 @@ func (r *report) table() string {
 	return w.String()
 }
 
-// spread writes the lowest and the highest of a figure.
+// spread writes the median of a figure, the lowest and the highest.
 func (r *report) spread(format string, of func(run) float64) string {
 	var values []float64
 	for _, m := range r.Runs {
@@ -47,7 +47,7 @@ func (r *report) spread(format string, of func(run) float64) string {
 	if len(values) == 0 || slices.Max(values) == 0 {
 		return "–"
 	}
-	return fmt.Sprintf(format+" to "+format, slices.Min(values), slices.Max(values))
+	return fmt.Sprintf(format+" ("+format+" to "+format+")", median(values), slices.Min(values), slices.Max(values))
 }
 
 func (r *report) sum(of func(run) int64) string {
