@@ -14,9 +14,10 @@ const (
 	panelHeight  = 120
 	columnWidth  = 206
 	topOfFirst   = 92 // of the throughput's panels
-	topOfSecond  = 266
-	chartHeight  = 430
+	topOfSecond  = 270
+	chartHeight  = 462
 	leftOfPanels = 54
+	leastWidth   = 760 // of the title
 )
 
 const chartStyle = `
@@ -26,6 +27,7 @@ const chartStyle = `
 	.head { font-size: 12px; font-weight: 600; fill: #24292f; }
 	.grid { stroke: #d8dee4; stroke-width: 1; }
 	.line { fill: none; stroke-width: 2; stroke-linejoin: round; }
+	.any { stroke: #57606a; }
 	.p99 { stroke-dasharray: 4 3; }
 	.yardstick { stroke: #9a6700; } circle.yardstick { fill: #9a6700; }
 	.carelog { stroke: #0969da; } circle.carelog { fill: #0969da; }
@@ -34,6 +36,7 @@ const chartStyle = `
 		.back { fill: #0d1117; }
 		.title, .head { fill: #e6edf3; }
 		.grid { stroke: #30363d; }
+		.any { stroke: #8d96a0; }
 		.yardstick { stroke: #d29922; } circle.yardstick { fill: #d29922; }
 		.carelog { stroke: #4493f8; } circle.carelog { fill: #4493f8; }
 	}
@@ -42,14 +45,14 @@ const chartStyle = `
 // chart draws throughput and latency by connections, as SVG.
 func chart(r *report) []byte {
 	c := &canvas{}
-	width := leftOfPanels + len(r.Rows)*columnWidth
+	width := max(leftOfPanels+len(r.Rows)*columnWidth, leastWidth)
 	c.print(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="%d" height="%d" role="img">`, width, chartHeight, width, chartHeight)
 	c.print(`<title>Carelog and the yardstick: throughput and latency by connections</title>`)
 	c.print(`<style>%s</style>`, chartStyle)
 	c.print(`<rect class="back" width="%d" height="%d" rx="6"/>`, width, chartHeight)
 	c.text(20, 28, "title", "start", "Requests per second, and latency, by the number of connections")
-	c.text(20, 48, "", "start", fmt.Sprintf("%d cores (%s), PostgreSQL %s, %s", r.Machine.Cores, r.Machine.CPU, r.Machine.PostgreSQL, r.Date))
-	c.legend(20, chartHeight-18)
+	c.text(20, 48, "", "start", fmt.Sprintf("%s; PostgreSQL %s; %s", r.Machine, r.Machine.PostgreSQL, r.Date))
+	c.legend(leftOfPanels, chartHeight-16)
 
 	cells := r.cells()
 	for i, name := range r.Rows {
@@ -80,7 +83,7 @@ func (c *canvas) throughput(left float64, cells []cell) {
 		most = max(most, cell.yardstick.Throughput, cell.carelog.Throughput)
 	}
 	step := niceStep(most / 3)
-	top := math.Ceil(most/step) * step
+	top := max(1, math.Ceil(most/step)) * step
 	linear := func(v float64) float64 { return v / top }
 	for v := 0.0; v <= top; v += step {
 		c.gridLine(left, topOfFirst, linear, v, shortNumber(v))
@@ -139,7 +142,10 @@ func (c *canvas) gridLine(left, top float64, place scale, v float64, label strin
 // connections labels the horizontal axis. Its places are evenly spaced.
 func (c *canvas) connections(left, top float64, cells []cell) {
 	for i, cell := range cells {
-		c.text(left+across(i, len(cells)), top+panelHeight+17, "", "middle", fmt.Sprint(cell.connections))
+		c.text(left+across(i, len(cells)), top+panelHeight+16, "", "middle", fmt.Sprint(cell.connections))
+	}
+	if left == leftOfPanels {
+		c.text(left+panelWidth/2, top+panelHeight+31, "", "middle", "connections")
 	}
 }
 
@@ -170,7 +176,7 @@ func (c *canvas) unit(top float64, text string) {
 
 func (c *canvas) legend(x, y float64) {
 	for _, entry := range []struct{ class, text string }{
-		{"carelog", "Carelog"}, {"yardstick", "yardstick"}, {"carelog", "p50"}, {"carelog p99", "p99"},
+		{"carelog", "Carelog"}, {"yardstick", "yardstick"}, {"any", "p50"}, {"any p99", "p99"},
 	} {
 		c.print(`<line class="line %s" x1="%.1f" y1="%.1f" x2="%.1f" y2="%[3]v"/>`, entry.class, x, y-4, x+24)
 		c.text(x+30, y, "", "start", entry.text)

@@ -27,7 +27,11 @@ func dial(addr string, deadline time.Time) (*connection, error) {
 		return nil, err
 	}
 	socket.SetDeadline(deadline)
-	return &connection{socket: socket, reader: bufio.NewReaderSize(socket, 32<<10)}, nil
+	return newConnection(socket), nil
+}
+
+func newConnection(socket net.Conn) *connection {
+	return &connection{socket: socket, reader: bufio.NewReaderSize(socket, 32<<10)}
 }
 
 // response is an answer as far as it is looked at.

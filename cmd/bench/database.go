@@ -46,7 +46,7 @@ func (d *database) tidy(ctx context.Context) error {
 			return fmt.Errorf("%s: %w", statement, err)
 		}
 	}
-	for {
+	for range 1000 { // not for ever: it may be somebody else's
 		var vacuums int
 		err := d.conn.QueryRow(ctx, "select count(*) from pg_stat_activity where backend_type = 'autovacuum worker'").Scan(&vacuums)
 		if err != nil || vacuums == 0 {
@@ -58,6 +58,7 @@ func (d *database) tidy(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
+	return nil
 }
 
 // postmaster is the process that all of PostgreSQL's belong to, 0 when it is on

@@ -97,7 +97,7 @@ func (g *generator) work(latencies *[]time.Duration) error {
 		answer, err := c.do(request)
 		took := time.Since(begin)
 		if errors.Is(err, io.EOF) {
-			err = errors.New("the server closed the connection")
+			return errors.New("the server closed the connection")
 		}
 		if err != nil {
 			return err

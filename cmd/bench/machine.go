@@ -17,6 +17,7 @@ type machine struct {
 	Memory     int64   `json:"memory_mib"` // 0: not known
 	System     string  `json:"system"`
 	PostgreSQL string  `json:"postgresql"`
+	Settings   string  `json:"postgresql_settings"`
 	Commit     float64 `json:"commit_ms"` // what one commit takes
 	Carelog    string  `json:"carelog"`
 	Go         string  `json:"go"` // of the yardstick
@@ -49,21 +50,25 @@ func lookAround(ctx context.Context, d *database, o options) (machine, error) {
 		return m, fmt.Errorf("measure a commit: %w", err)
 	}
 	m.Commit = milliseconds(commit)
-	err = d.conn.QueryRow(ctx, `select current_setting('server_version') || ', fsync ' || current_setting('fsync')
-		|| ', synchronous_commit ' || current_setting('synchronous_commit')
-		|| ', shared_buffers ' || current_setting('shared_buffers')`).Scan(&m.PostgreSQL)
+	err = d.conn.QueryRow(ctx, `select split_part(current_setting('server_version'), ' ', 1),
+		string_agg(name || ' ' || current_setting(name), ', ' order by name)
+		from unnest('{fsync,synchronous_commit,full_page_writes,shared_buffers}'::text[]) name`).Scan(&m.PostgreSQL, &m.Settings)
 	return m, err
 }
 
-// lines tell it to people.
-func (m machine) lines() []string {
+func (m machine) String() string {
 	memory := ""
 	if m.Memory > 0 {
 		memory = fmt.Sprintf(", %.1f GiB of memory", float64(m.Memory)/1024)
 	}
+	return fmt.Sprintf("%d cores (%s)%s, %s", m.Cores, m.CPU, memory, m.System)
+}
+
+// lines tell all of it.
+func (m machine) lines() []string {
 	return []string{
-		fmt.Sprintf("%d cores (%s)%s, %s", m.Cores, m.CPU, memory, m.System),
-		fmt.Sprintf("PostgreSQL %s; a commit takes %.2f ms", m.PostgreSQL, m.Commit),
+		m.String(),
+		fmt.Sprintf("PostgreSQL %s with %s; a commit takes %.2f ms", m.PostgreSQL, m.Settings, m.Commit),
 		fmt.Sprintf("Carelog %s; yardstick %s", m.Carelog, m.Go),
 	}
 }

@@ -3,8 +3,9 @@
 //	bench [run]      starts both servers, loads them in turns, writes the report
 //	bench yardstick  is the other server (yardstick.go)
 //	bench load       is the load generator (load.go)
+//	bench report     makes table and chart of figures that were measured before
 //
-// The last two are started by the first, which is run.go. What comes out is a
+// The first is run.go, and starts the next two. What comes out is a
 // ratio. Absolute figures depend on the machine, and on what else it does; the
 // ratio of two servers that take turns on it hardly does.
 package main
@@ -45,6 +46,8 @@ func execute(ctx context.Context, args []string, stdin io.Reader, stdout, stderr
 		return runYardstick(ctx, args)
 	case "load":
 		return runLoad(ctx, stdin, stdout)
+	case "report":
+		return runReport(args, stdout)
 	}
-	return fmt.Errorf("there is no command %q: they are run, yardstick and load", command)
+	return fmt.Errorf("there is no command %q: they are run, yardstick, load and report", command)
 }

@@ -1,9 +1,9 @@
 package main
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -147,10 +147,24 @@ func median(values []float64) float64 {
 	return (sorted[middle-1] + sorted[middle]) / 2
 }
 
-// write writes the table to w, and table, figures and chart to files.
+// runReport writes table and chart anew, of the figures of a path without .json.
+func runReport(args []string, stdout io.Writer) error {
+	if len(args) != 1 {
+		return errors.New("bench report wants the path of the figures, without .json")
+	}
+	figures, err := os.ReadFile(args[0] + ".json")
+	if err != nil {
+		return err
+	}
+	var r report
+	if err := json.Unmarshal(figures, &r); err != nil {
+		return err
+	}
+	return r.write(args[0], stdout)
+}
+
+// write writes the table to w, and figures and chart to files.
 func (r *report) write(path string, w io.Writer) error {
-	var table bytes.Buffer
-	r.writeTable(&table)
 	figures, err := json.MarshalIndent(r, "", "\t")
 	if err != nil {
 		return err
@@ -158,13 +172,12 @@ func (r *report) write(path string, w io.Writer) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	for extension, content := range map[string][]byte{
-		".md": table.Bytes(), ".json": append(figures, '\n'), ".svg": chart(r),
-	} {
-		if err := os.WriteFile(path+extension, content, 0o644); err != nil {
-			return err
-		}
+	if err := os.WriteFile(path+".json", append(figures, '\n'), 0o644); err != nil {
+		return err
 	}
-	_, err = w.Write(table.Bytes())
+	if err := os.WriteFile(path+".svg", chart(r), 0o644); err != nil {
+		return err
+	}
+	_, err = io.WriteString(w, r.table())
 	return err
 }

@@ -50,7 +50,7 @@ var rows = []row{
 		path: onePatient,
 	},
 	{
-		name: "list", title: "list of 100 patients", method: "GET", list: true,
+		name: "list", title: "List of 100 patients", method: "GET", list: true,
 		path: fixed(patientsPath),
 	},
 	{

@@ -3,76 +3,13 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 )
-
-// options say what is measured.
-type options struct {
-	Database    string // URL of a PostgreSQL server on which databases may be created
-	Carelog     string // the program
-	LogLevel    string // Carelog's
-	Rounds      int
-	Warmup      time.Duration
-	Duration    time.Duration
-	Rows        []row
-	Connections []int
-	Out         string // where the report goes, without .md, .json, .svg
-	Args        string // as given
-}
-
-func parseOptions(args []string, stderr io.Writer) (o options, err error) {
-	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
-	flags.SetOutput(stderr)
-	flags.StringVar(&o.Database, "database", os.Getenv("CARELOG_TEST_DATABASE_URL"),
-		"`URL` of a PostgreSQL server, as its superuser; both databases are made on it (default $CARELOG_TEST_DATABASE_URL)")
-	flags.StringVar(&o.Carelog, "carelog", "bin/carelog", "Carelog's `program`")
-	flags.StringVar(&o.LogLevel, "log-level", "warn", "Carelog's `level` of logging; info writes a line for each request")
-	flags.IntVar(&o.Rounds, "rounds", 3, "`number` of times that everything is measured")
-	flags.DurationVar(&o.Warmup, "warmup", time.Second, "`duration` of the load before each measured interval")
-	flags.DurationVar(&o.Duration, "duration", 3*time.Second, "`duration` of each measured interval")
-	names := flags.String("rows", strings.Join(rowNames(), ","), "`rows` to measure")
-	connections := flags.String("connections", "1,8,32,128", "`numbers` of connections to measure with")
-	flags.StringVar(&o.Out, "out", "bin/bench", "`path` of the report; .md, .json and .svg are added")
-	if err := flags.Parse(args); err != nil {
-		return o, err
-	}
-	o.Args = strings.Join(args, " ")
-	for name := range strings.SplitSeq(*names, ",") {
-		r, err := rowNamed(name)
-		if err != nil {
-			return o, err
-		}
-		o.Rows = append(o.Rows, r)
-	}
-	for text := range strings.SplitSeq(*connections, ",") {
-		n, err := strconv.Atoi(text)
-		if err != nil || n < 1 || n > 10_000 {
-			return o, fmt.Errorf("-connections: %q is not a number of connections", text)
-		}
-		o.Connections = append(o.Connections, n)
-	}
-	switch {
-	case flags.NArg() > 0:
-		return o, fmt.Errorf("what is %q?", flags.Arg(0))
-	case o.Rounds < 1 || o.Duration <= 0 || o.Warmup < 0:
-		return o, errors.New("-rounds and -duration must be more than 0")
-	case o.Database == "":
-		return o, errors.New("no PostgreSQL server: start it by `make bench`, or name one by -database")
-	}
-	if o.Carelog, err = filepath.Abs(o.Carelog); err != nil {
-		return o, err
-	}
-	return o, nil
-}
 
 // runBench measures everything and writes the report: the table to stdout as
 // well, progress to stderr.
@@ -82,6 +19,9 @@ func runBench(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 		return err
 	}
 	result, err := measure(ctx, o, stderr)
+	if ctx.Err() != nil {
+		return errors.New("interrupted")
+	}
 	if err != nil {
 		return err
 	}
@@ -138,17 +78,13 @@ func measure(ctx context.Context, o options, stderr io.Writer) (_ *report, err e
 			return nil, fmt.Errorf("prepare %s: %w", server.name, err)
 		}
 	}
+	if err := s.compare(); err != nil {
+		return nil, err
+	}
 	if err := s.rounds(ctx); err != nil {
 		return nil, err
 	}
 	return &s.report, nil
-}
-
-// doctors is how many there must be for mappings never to repeat, at 20,000 a
-// second.
-func (o options) doctors() int {
-	one := (o.Warmup + o.Duration).Seconds() * 20_000
-	return 1 + int(one)*len(o.Connections)*o.Rounds/stockPatients
 }
 
 // rounds measures every cell of the table once in each round. Who begins

@@ -29,8 +29,14 @@ type server struct {
 	database *database
 	cmd      *exec.Cmd
 	ended    chan struct{}
+	client   *http.Client // for all but the load
 	stock    stock
 	sent     map[string]int64 // requests of each row so far
+}
+
+func newServer(name, addr string, d *database) *server {
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: databaseConns}, Timeout: 30 * time.Second}
+	return &server{name: name, addr: addr, database: d, client: client, sent: map[string]int64{}}
 }
 
 // startServer starts a program that serves on addr, and waits until it is ready.
@@ -43,7 +49,8 @@ func startServer(ctx context.Context, name, addr string, d *database, cmd *exec.
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	s := &server{name: name, addr: addr, database: d, cmd: cmd, ended: make(chan struct{}), sent: map[string]int64{}}
+	s := newServer(name, addr, d)
+	s.cmd, s.ended = cmd, make(chan struct{})
 	go func() {
 		cmd.Wait()
 		close(s.ended)
@@ -129,13 +136,11 @@ type readiness struct {
 }
 
 func (s *server) readiness(ctx context.Context) (readiness, error) {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, "GET", "http://"+s.addr+"/readyz", nil)
 	if err != nil {
 		return readiness{}, err
 	}
-	answer, err := http.DefaultClient.Do(request)
+	answer, err := s.client.Do(request)
 	if err != nil {
 		return readiness{}, err
 	}
@@ -150,7 +155,8 @@ func (s *server) readiness(ctx context.Context) (readiness, error) {
 // settle waits until the server has nothing left to do, so that none of it falls
 // into the other's turn.
 func (s *server) settle(ctx context.Context) (readiness, error) {
-	for {
+	const patience = time.Minute
+	for begin := time.Now(); ; {
 		r, err := s.readiness(ctx)
 		if err != nil {
 			return r, err
@@ -161,6 +167,9 @@ func (s *server) settle(ctx context.Context) (readiness, error) {
 		}
 		if lag == 0 {
 			return r, nil
+		}
+		if time.Since(begin) > patience {
+			return r, fmt.Errorf("the read tables are still %d events behind after %v", lag, patience)
 		}
 		select {
 		case <-time.After(10 * time.Millisecond):
@@ -174,6 +183,7 @@ func (s *server) settle(ctx context.Context) (readiness, error) {
 
 // stop ends the server in good order.
 func (s *server) stop() {
+	s.client.CloseIdleConnections() // they would be waited for
 	s.cmd.Process.Signal(syscall.SIGTERM)
 	<-s.ended
 }

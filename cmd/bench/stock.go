@@ -13,10 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Through the API, for both servers alike.
-
-// prepare fills the server with what the rows ask for. Carelog's two users
-// register and log in; the yardstick has none, and takes the same tokens.
+// prepare fills the server with what the rows ask for, by way of its API.
 func (s *server) prepare(ctx context.Context, doctors int) (err error) {
 	tokens := []string{"1", "2"}
 	for i, user := range tokens {
@@ -47,7 +44,8 @@ func (s *server) prepare(ctx context.Context, doctors int) (err error) {
 	return s.database.tidy(ctx)
 }
 
-// token is an access token of a user.
+// token is an access token of a user. Carelog's register and log in; the
+// yardstick has no users, and takes tokens that are made like those.
 func (s *server) token(ctx context.Context, user string) (string, error) {
 	if s.name == yardstickName {
 		now := time.Now()
@@ -80,11 +78,6 @@ func (s *server) createMany(ctx context.Context, token, path string, n int, body
 	return ids, group.Wait()
 }
 
-var preparing = &http.Client{
-	Transport: &http.Transport{MaxIdleConnsPerHost: databaseConns},
-	Timeout:   30 * time.Second,
-}
-
 func (s *server) post(ctx context.Context, token, path, body string, into any) error {
 	request, err := http.NewRequestWithContext(ctx, "POST", "http://"+s.addr+path, bytes.NewReader([]byte(body)))
 	if err != nil {
@@ -94,7 +87,7 @@ func (s *server) post(ctx context.Context, token, path, body string, into any) e
 	if token != "" {
 		request.Header.Set("Authorization", "Bearer "+token)
 	}
-	answer, err := preparing.Do(request)
+	answer, err := s.client.Do(request)
 	if err != nil {
 		return err
 	}

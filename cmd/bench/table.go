@@ -2,19 +2,19 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 )
 
-// writeTable writes the report in Markdown.
-func (r *report) writeTable(w io.Writer) {
+// table is the report in Markdown.
+func (r *report) table() string {
+	w := &strings.Builder{}
 	fmt.Fprintf(w, "`%s`, %s\n\n", r.Command, r.Date)
 	for _, condition := range append(r.Machine.lines(), r.Conditions...) {
 		fmt.Fprintf(w, "- %s\n", condition)
 	}
-	fmt.Fprint(w, "\nOf two figures the first is the yardstick's, the second Carelog's. They are medians over the rounds; the ratio is the median of the\n"+
-		"rounds' ratios, with the lowest and the highest; memory is the most there was.\n\n")
+	fmt.Fprint(w, "\nOf two figures the first is the yardstick's, the second Carelog's. They are medians over the rounds; the ratio is the median of\n"+
+		"those of the rounds, with the lowest and the highest; memory is the most there was.\n\n")
 	header := []string{"", "connections", "requests/s", "ratio", "bar", "p50 ms", "p99 ms",
 		"server CPU s/1,000", "PostgreSQL CPU s/1,000", "server MiB"}
 	fmt.Fprintf(w, "| %s |\n|---|---:|---:|---:|---|%s\n", strings.Join(header, " | "), strings.Repeat("---:|", 5))
@@ -35,9 +35,10 @@ func (r *report) writeTable(w io.Writer) {
 		r.sum(func(m run) int64 { return m.FromBus }), r.sum(func(m run) int64 { return m.FromLog }))
 	fmt.Fprintf(w, "The load generator used %s of a core", r.spread("%.0f %%", func(m run) float64 { return 100 * m.LoadCPU }))
 	fmt.Fprintf(w, ",\nand all that was not measured %s cores.\n", r.spread("%.2f", func(m run) float64 { return m.OtherCPU }))
+	return w.String()
 }
 
-// spread writes the lowest and the highest of a figure.
+// spread writes the median of a figure, the lowest and the highest.
 func (r *report) spread(format string, of func(run) float64) string {
 	var values []float64
 	for _, m := range r.Runs {
@@ -46,7 +47,7 @@ func (r *report) spread(format string, of func(run) float64) string {
 	if len(values) == 0 || slices.Max(values) == 0 {
 		return "–"
 	}
-	return fmt.Sprintf(format+" to "+format, slices.Min(values), slices.Max(values))
+	return fmt.Sprintf(format+" ("+format+" to "+format+")", median(values), slices.Min(values), slices.Max(values))
 }
 
 func (r *report) sum(of func(run) int64) string {

@@ -33,6 +33,7 @@ func TestCommandLine(t *testing.T) {
 		{"serve --addr nowhere --log-level loud", exitUsage, "", "--log-level: \"loud\" is not a level"},
 		{"with-postgres", exitUsage, "", "See `carelog with-postgres --help`.\n"},
 		{"with-postgres sh -c false", 1, "", ""},
+		{"with-postgres --durable sh -c exit", 0, "", ""},
 		{"with-postgres no-such-program", exitError, "", "carelog: exec: \"no-such-program\""},
 	} {
 		var stdout, stderr bytes.Buffer
