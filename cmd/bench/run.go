@@ -112,7 +112,8 @@ func (s *session) rounds(ctx context.Context) error {
 	return nil
 }
 
-// run loads one server for one interval.
+// run loads one server for one interval. When it returns the server has nothing
+// left to do, which the other's turn would have to bear.
 func (s *session) run(ctx context.Context, server *server, r row, connections int) (m run, err error) {
 	before, err := server.settle(ctx)
 	if err != nil {
