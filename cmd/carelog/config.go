@@ -37,7 +37,7 @@ type Config struct {
 
 	NATSURL        string        // none: a server inside the process
 	StreamMaxAge   time.Duration // 72h
-	StreamMaxBytes int64         // 256 MiB
+	StreamMaxBytes int64         // 256 MiB; 32 MiB inside the process, which holds what it stored in the last 10 seconds in memory
 
 	ProjectionWait  time.Duration // 5s; a write whose rows are not visible by then answers "pending"
 	ShutdownTimeout time.Duration // 15s; for draining what was accepted
@@ -103,8 +103,8 @@ var settings = []setting{
 	{name: "CARELOG_STREAM_MAX_AGE", flag: "stream-max-age", initial: "72h",
 		usage: "`duration` that events stay on the NATS stream; all of them stay in PostgreSQL",
 		set:   func(c *Config, s string) error { return setDuration(&c.StreamMaxAge, s, time.Minute) }},
-	{name: "CARELOG_STREAM_MAX_BYTES", flag: "stream-max-bytes", initial: "256MiB",
-		usage: "`size` that the NATS stream may have, in bytes or as 256MiB",
+	{name: "CARELOG_STREAM_MAX_BYTES", flag: "stream-max-bytes",
+		usage: "`size` that the NATS stream may have, in bytes or as 64MiB (default 256MiB, and 32MiB inside the process, where much of it is held in memory)",
 		set:   func(c *Config, s string) error { return setBytes(&c.StreamMaxBytes, s, 1<<20) }},
 	{name: "CARELOG_PROJECTION_WAIT", flag: "projection-wait", initial: "5s",
 		usage: "`duration` that the answer to a write waits for the read tables",
@@ -176,6 +176,11 @@ func parseConfig(env environment, fileErr error, signs bool) (c Config, warnings
 	if c.DataDir == "" {
 		if c.DataDir = env.defaultDataDir(); c.DataDir == "" {
 			problems = append(problems, "CARELOG_DATA_DIR: not set, and there is no home directory for a default: set it to a directory")
+		}
+	}
+	if c.StreamMaxBytes == 0 {
+		if c.StreamMaxBytes = 256 << 20; c.NATSURL == "" {
+			c.StreamMaxBytes = 32 << 20
 		}
 	}
 	if signs && external && len(c.JWTSecret) == 0 {

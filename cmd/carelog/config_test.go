@@ -38,12 +38,15 @@ func TestConfigDefaults(t *testing.T) {
 		Addr: "127.0.0.1:8000", DataDir: "/home/ann/.local/share/carelog",
 		AccessTokenLifetime: 5 * time.Minute, RefreshTokenLifetime: 24 * time.Hour, HashConcurrency: runtime.GOMAXPROCS(0),
 		Throttle:      httpapi.Throttle{LoginAccount: 10, LoginAddress: 300, Register: 600},
-		DatabaseConns: 16, StreamMaxAge: 72 * time.Hour, StreamMaxBytes: 256 << 20,
+		DatabaseConns: 16, StreamMaxAge: 72 * time.Hour, StreamMaxBytes: 32 << 20,
 		ProjectionWait: 5 * time.Second, ShutdownTimeout: 15 * time.Second,
 		LogLevel: slog.LevelInfo, LogFormat: "text",
 	}
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got  %+v\nwant %+v", c, want)
+	}
+	if c, _, err := loadConfig(variables("NATS_URL", "nats://a:1"), nil); err != nil || c.StreamMaxBytes != 256<<20 {
+		t.Errorf("a stream of %d bytes on a NATS server, %v", c.StreamMaxBytes, err)
 	}
 	if c, _, err := loadConfig(variables("XDG_DATA_HOME", "/xdg"), nil); err != nil || c.DataDir != "/xdg/carelog" {
 		t.Errorf("data directory %q, %v", c.DataDir, err)
