@@ -54,5 +54,5 @@ func (q Query) Validate() error {
 // matches FailIfMatch exists after position After. The zero value always holds.
 type AppendCondition struct {
 	FailIfMatch Query
-	After       Position // the last position of the log when the decision's events were read
+	After       Position // up to here the decision knows all that matters: the head of the log when it was read, or what the snapshots stand for
 }
