@@ -6,7 +6,7 @@
 // [Queries] answers each read by one SQL statement, so from one snapshot, which
 // also tells whether the user who asks is known and active, and whether the
 // password was changed since the [Session] began. Those who ask for single records
-// at the same time share a statement (lookups.go): 32 readers at a time take 9 µs
+// at the same time share a statement (shared.go): 32 readers at a time take 9 µs
 // each instead of 24 on 2 cores that run PostgreSQL as well (BenchmarkPatient).
 //
 // The log alone is authoritative, and the tables can be made again out of it at
