@@ -8,6 +8,51 @@
 // pure functions from history and command to events or a refusal; their tests
 // are tables of given, when and then, without a database.
 //
+// # Long histories
+//
+// A record that was amended ten thousand times is as cheap to amend as a new one:
+// what its events up to a position C have made of it stands in a row of the read
+// tables, and C beside it ([Records], see records.go). The row is taken for one
+// fact, the registration of the record as it is now; then the deciding parts need
+// not know where a history comes from.
+//
+// That is safe although the tables are always a little behind:
+//   - Rows and C are read in one snapshot, and they change in the same
+//     transactions. So the rows are what a fold of the log up to C gives, exactly,
+//     whether C is recent or not; and they stay that, whatever happens afterwards.
+//   - Events are appended on the condition that nothing which would have changed
+//     the decision, or the answer, was appended after C. The log checks that. If it
+//     holds, the state at C is, for this decision, the state at the moment of the
+//     append, as with a condition after the head: only the interval is longer. That
+//     a condition leaves out what does not matter, as amendments when a patient is
+//     removed, is as right over the longer interval.
+//   - Without events there is no condition that could be checked. So a refusal,
+//     and that nothing changes, is never taken from the rows as they are, which
+//     may lack what was answered to somebody else already. The events after C are
+//     read, up to the head, and it is decided on both together; that is the state
+//     at the head, which is the position that is answered, as if all of the history
+//     had been read. So it goes after a conflict, too.
+//   - Where the event of an earlier request with the same idempotency key is, the
+//     rows cannot tell. The log is searched for its tag, from the beginning, after
+//     the rows were read, so up to some H that is not before C. What comes after C
+//     the condition covers. When it is found, the whole history is read from the
+//     log, and the answer is that of the first time.
+//   - Where the tables do not stand at one position, or are not of this log and
+//     program, or where nobody gives a service [Records], the history is read from
+//     the log. UnmapDoctor, and whatever is about users, has short histories and
+//     does so always; RegisterPatient needs none.
+//
+// It rests on the tables being what the log has made of them. A row that was
+// altered by hand, or that a mistake of a projection has made, is decided on. The
+// program compares tables with the log, and builds them anew, for that reason too.
+//
+// The tests compare every command, at every position that the tables may be at,
+// with what comes of it by the log alone, and show that they find out when a
+// condition begins after the head, when C is not that of the rows, or when the log
+// is not asked.
+//
+// # Rules
+//
 // The six rules, and where each is decided:
 //
 //  1. a user's e-mail address is unique                       user.go
@@ -28,6 +73,8 @@
 // command whose query finds that event was carried out before, and answers as it
 // did then, since the answer to every command is built from the history up to
 // its own events.
+//
+// # Positions
 //
 // Every method answers the position that its decision was taken on: that of its
 // last event, or, for a refusal and where nothing changed, the head of the log

@@ -52,7 +52,8 @@ type RemoveDoctor struct {
 func (s *Service) RegisterDoctor(ctx context.Context, caller Caller, command RegisterDoctor) (Doctor, events.Position, error) {
 	nextID := s.nextID(ctx, events.Doctor)
 	email := s.TagKey.DoctorEmail(command.Email)
-	history, position, err := s.execute(ctx, caller, command, doctorEmailHistory(email), func(history []fact) (decision, error) {
+	on := basis{doctorEmailHistory(email), events.Subjects{DoctorEmail: &command.Email}}
+	history, position, err := s.execute(ctx, caller, command, on, func(history []fact) (decision, error) {
 		if doctorWithEmail(history, command.Email) != 0 {
 			return decision{}, ErrEmailTaken
 		}
@@ -81,7 +82,8 @@ func (s *Service) AmendDoctor(ctx context.Context, caller Caller, command AmendD
 	if command.Email != nil {
 		query = append(query, doctorEmailHistory(s.TagKey.DoctorEmail(*command.Email))...)
 	}
-	history, position, err := s.execute(ctx, caller, command, query, func(history []fact) (decision, error) {
+	on := basis{query, events.Subjects{Doctor: &command.ID, DoctorEmail: command.Email}}
+	history, position, err := s.execute(ctx, caller, command, on, func(history []fact) (decision, error) {
 		state := foldDoctor(history, command.ID)
 		if !state.alive {
 			return decision{}, ErrNotFound
@@ -112,7 +114,8 @@ func (s *Service) AmendDoctor(ctx context.Context, caller Caller, command AmendD
 // the e-mail address; ErrNotFound, ErrPreconditionFailed.
 func (s *Service) RemoveDoctor(ctx context.Context, caller Caller, command RemoveDoctor) (events.Position, error) {
 	query := append(doctorHistory(command.ID), events.QueryItem{Types: mappingTypes, Tags: []events.Tag{events.DoctorTag(command.ID)}})
-	_, position, err := s.execute(ctx, caller, command, query, func(history []fact) (decision, error) {
+	on := basis{query, events.Subjects{Doctor: &command.ID, Mappings: true}}
+	_, position, err := s.execute(ctx, caller, command, on, func(history []fact) (decision, error) {
 		state := foldDoctor(history, command.ID)
 		if !state.alive {
 			return decision{}, ErrNotFound

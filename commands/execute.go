@@ -23,7 +23,8 @@ const (
 	retryTime = 3 * time.Second
 )
 
-// fact is an event of the history that a decision rests on.
+// fact is an event of the history that a decision rests on, or stands for all that
+// have made a record what it is.
 type fact struct {
 	events.Recorded
 	payload events.Payload
@@ -47,45 +48,45 @@ type draft struct {
 // from, which ends with the command's own events where it led to any, and the
 // position that was decided on. With an error there is no history.
 //
+// It decides first by what the read tables say, without reading the log. That
+// counts only if it leads to events and these can be appended on the condition
+// that nothing which matters was appended after the position of the tables. A
+// refusal, and that nothing changes, is for the log to say: then, and after a
+// conflict, the events since are read as well. What the tables said is true of
+// their position for ever, so they are read once.
+//
 // A command with an idempotency key is decided on the event that has the key's
 // tag, too: it is in the query and in the condition. So of those that run at
 // once one appends, and the others find its event when they decide anew.
-func (s *Service) execute(ctx context.Context, caller Caller, command any, query events.Query,
+func (s *Service) execute(ctx context.Context, caller Caller, command any, on basis,
 	decide func(history []fact) (decision, error)) ([]fact, events.Position, error) {
 	request, err := s.repeatable(caller, command)
 	if err != nil {
 		return nil, 0, err
 	}
-	query = request.extend(query)
+	query := request.extend(on.query)
 	if err := s.turns.await(ctx, query); err != nil {
 		return nil, 0, err
 	}
-	// Without an append nothing has checked that the caller may act.
-	unchanged := func(history []fact, position events.Position, err error) ([]fact, events.Position, error) {
-		if refused := caller.check(ctx); refused != nil {
-			return nil, 0, refused
-		}
-		return history, position, err
+	known, at, err := s.recall(ctx, request, on)
+	if err != nil {
+		return nil, 0, err
 	}
 	started := time.Now()
 	for try := 0; try < maxTries && time.Since(started) < retryTime; try++ {
-		history, head, err := s.load(ctx, query)
-		if err != nil {
-			return nil, 0, err
-		}
-		end, err := request.carriedOut(history)
-		if err != nil {
-			return unchanged(nil, head, err)
-		}
-		if end > 0 {
-			return unchanged(history[:end], history[end-1].Position, nil)
-		}
-		decided, err := decide(history)
-		if err != nil {
-			return unchanged(nil, head, err)
+		history, head := known, at
+		var decided decision
+		if try == 0 && at > 0 {
+			decided, _ = decide(known)
 		}
 		if len(decided.drafts) == 0 {
-			return unchanged(history, head, nil)
+			history, head, decided, err = s.decideByLog(ctx, request, query, known, at, decide)
+			if err != nil || len(decided.drafts) == 0 {
+				if refused := caller.check(ctx); refused != nil { // no append has checked it
+					return nil, 0, refused
+				}
+				return history, head, err
+			}
 		}
 		evs, err := s.finish(caller, request, decided.drafts)
 		if err != nil {
@@ -117,6 +118,29 @@ func (s *Service) execute(ctx context.Context, caller Caller, command any, query
 	return nil, 0, ErrBusy
 }
 
+// decideByLog decides on what is known up to a position and the events that follow
+// it in the log, up to the head. Where it leads to no events, the history and the
+// position are those that the answer is built from.
+func (s *Service) decideByLog(ctx context.Context, request repeatable, query events.Query, known []fact, at events.Position,
+	decide func([]fact) (decision, error)) (history []fact, head events.Position, decided decision, err error) {
+	since, head, err := s.load(ctx, query, at)
+	if err != nil {
+		return nil, 0, decision{}, err
+	}
+	history = slices.Concat(known, since)
+	end, err := request.carriedOut(history)
+	if err != nil {
+		return nil, head, decision{}, err
+	}
+	if end > 0 {
+		return history[:end], history[end-1].Position, decision{}, nil
+	}
+	if decided, err = decide(history); err != nil {
+		return nil, head, decision{}, err
+	}
+	return history, head, decided, nil
+}
+
 // follow adds to a history what was appended, the last event at this position.
 func follow(history []fact, evs []events.Event, drafts []draft, last events.Position) []fact {
 	before := last - events.Position(len(evs))
@@ -141,12 +165,13 @@ func (s *Service) nextID(ctx context.Context, kind events.Kind) func() (int64, e
 	return sync.OnceValues(func() (int64, error) { return s.Log.NextID(ctx, kind) })
 }
 
-// load reads and decodes a history. A query without items needs none.
-func (s *Service) load(ctx context.Context, query events.Query) ([]fact, events.Position, error) {
+// load reads and decodes the history after a position. A query without items
+// needs none.
+func (s *Service) load(ctx context.Context, query events.Query, after events.Position) ([]fact, events.Position, error) {
 	if len(query) == 0 {
 		return nil, 0, nil
 	}
-	recorded, head, err := s.Log.Load(ctx, query)
+	recorded, head, err := s.Log.Load(ctx, query, after)
 	if err != nil {
 		return nil, 0, err
 	}

@@ -92,9 +92,12 @@ func TestARepeatedRequestGetsTheFirstAnswer(t *testing.T) {
 			log.keep()
 			drawn := log.nextID
 			for _, d := range append([]draft{patient(6, 2)}, c.afterward...) {
-				again, at, err := c.send(t, service, "k")
-				if err != nil || !reflect.DeepEqual(again, first) || at != position || log.appended != nil || log.nextID != drawn {
-					t.Errorf("again: %+v at %d, %v\n  first: %+v at %d", again, at, err, first, position)
+				for contained := range events.Position(len(log.given) + 1) { // by the read tables
+					service.Records = &tables{log: log, at: contained}
+					again, at, err := c.send(t, service, "k")
+					if err != nil || !reflect.DeepEqual(again, first) || at != position || log.appended != nil || log.nextID != drawn {
+						t.Errorf("again: %+v at %d, %v\n  first: %+v at %d", again, at, err, first, position)
+					}
 				}
 				log.record(d)
 			}

@@ -32,8 +32,9 @@ func (s *Service) MapDoctor(ctx context.Context, caller Caller, command MapDocto
 	pair := events.PairTag(command.PatientID, command.DoctorID)
 	query := slices.Concat(patientHistory(command.PatientID), doctorHistory(command.DoctorID),
 		events.Query{{Types: mappingTypes, Tags: []events.Tag{pair}}})
+	on := basis{query, events.Subjects{Patient: &command.PatientID, Doctor: &command.DoctorID, Mappings: true}}
 	nextID := s.nextID(ctx, events.Mapping)
-	history, position, err := s.execute(ctx, caller, command, query, func(history []fact) (decision, error) {
+	history, position, err := s.execute(ctx, caller, command, on, func(history []fact) (decision, error) {
 		patient, doctor := foldPatient(history), foldDoctor(history, command.DoctorID)
 		if known := patient.aliveFor(caller.UserID); !known || !doctor.alive {
 			return decision{}, &UnknownKeysError{Patient: !known, Doctor: !doctor.alive}
@@ -63,7 +64,7 @@ func (s *Service) MapDoctor(ctx context.Context, caller Caller, command MapDocto
 // UnmapDoctor ends a mapping; ErrNotFound when it is not one of the caller's.
 func (s *Service) UnmapDoctor(ctx context.Context, caller Caller, id int64) (events.Position, error) {
 	query := events.Query{{Types: mappingTypes, Tags: []events.Tag{events.MappingTag(id)}}}
-	_, position, err := s.execute(ctx, caller, id, query, func(history []fact) (decision, error) {
+	_, position, err := s.execute(ctx, caller, id, basis{query: query}, func(history []fact) (decision, error) {
 		living := livingMappings(history)
 		if len(living) == 0 || living[0].OwnerID != caller.UserID {
 			return decision{}, ErrNotFound

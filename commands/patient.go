@@ -48,7 +48,7 @@ type RemovePatient struct {
 // RegisterPatient answers the new record.
 func (s *Service) RegisterPatient(ctx context.Context, caller Caller, command RegisterPatient) (Patient, events.Position, error) {
 	nextID := s.nextID(ctx, events.Patient)
-	history, position, err := s.execute(ctx, caller, command, nil, func([]fact) (decision, error) {
+	history, position, err := s.execute(ctx, caller, command, basis{}, func([]fact) (decision, error) {
 		id, err := nextID()
 		if err != nil {
 			return decision{}, err
@@ -67,7 +67,8 @@ func (s *Service) RegisterPatient(ctx context.Context, caller Caller, command Re
 // not one of the caller's, ErrPreconditionFailed.
 func (s *Service) AmendPatient(ctx context.Context, caller Caller, command AmendPatient) (Patient, events.Position, error) {
 	query := patientHistory(command.ID)
-	history, position, err := s.execute(ctx, caller, command, query, func(history []fact) (decision, error) {
+	on := basis{query, events.Subjects{Patient: &command.ID}}
+	history, position, err := s.execute(ctx, caller, command, on, func(history []fact) (decision, error) {
 		state := foldPatient(history)
 		if !state.aliveFor(caller.UserID) {
 			return decision{}, ErrNotFound
@@ -96,7 +97,8 @@ func (s *Service) RemovePatient(ctx context.Context, caller Caller, command Remo
 			{Types: mappingTypes, Tags: patient},
 		}
 	}
-	_, position, err := s.execute(ctx, caller, command, query, func(history []fact) (decision, error) {
+	on := basis{query, events.Subjects{Patient: &command.ID, Mappings: true}}
+	_, position, err := s.execute(ctx, caller, command, on, func(history []fact) (decision, error) {
 		state := foldPatient(history)
 		if !state.aliveFor(caller.UserID) {
 			return decision{}, ErrNotFound

@@ -11,9 +11,9 @@ import (
 
 // Log is what commands need of the event log.
 type Log interface {
-	// Load answers all events that match the query, in order, and the log's head
-	// in the same snapshot.
-	Load(context.Context, events.Query) ([]events.Recorded, events.Position, error)
+	// Load answers all events that follow a position and match the query, in
+	// order, and the log's head in the same snapshot.
+	Load(ctx context.Context, q events.Query, after events.Position) ([]events.Recorded, events.Position, error)
 
 	// Append stores the events, all or none, and answers the last one's position;
 	// events.ErrConflict when one of the conditions does not hold.
@@ -21,6 +21,14 @@ type Log interface {
 
 	// NextID draws the id of a new record.
 	NextID(context.Context, events.Kind) (int64, error)
+}
+
+// Records is what commands need of the read tables.
+type Records interface {
+	// Snapshots answers those of the subjects that are there, and a position: all
+	// events up to there, and none after, have made them so. Position 0 says that
+	// nothing is known.
+	Snapshots(context.Context, events.Subjects) ([]events.Snapshot, events.Position, error)
 }
 
 // Credentials keeps the hashes of passwords, which are never in the log.
@@ -33,6 +41,7 @@ type Credentials interface {
 // Service takes the commands of users. It must not be copied.
 type Service struct {
 	Log         Log
+	Records     Records       // of the same log; nil: only the log is read
 	TagKey      events.TagKey // the log's
 	Registry    *events.Registry
 	Credentials Credentials

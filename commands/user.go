@@ -32,7 +32,7 @@ func (s *Service) RegisterUser(ctx context.Context, caller Caller, command Regis
 	}
 	email := s.TagKey.UserEmail(command.Email)
 	caller.UserID = id // who registers acts as the new user
-	_, position, err := s.execute(ctx, caller, command, userEmailHistory(email), func(history []fact) (decision, error) {
+	_, position, err := s.execute(ctx, caller, command, basis{query: userEmailHistory(email)}, func(history []fact) (decision, error) {
 		if len(history) > 0 {
 			return decision{}, ErrEmailTaken
 		}
@@ -52,7 +52,7 @@ func (s *Service) RegisterUser(ctx context.Context, caller Caller, command Regis
 // UserByEmail looks a user up in the log, which knows of every registration that
 // was answered; ErrNotFound.
 func (s *Service) UserByEmail(ctx context.Context, email string) (int64, events.Position, error) {
-	history, head, err := s.load(ctx, userEmailHistory(s.TagKey.UserEmail(email)))
+	history, head, err := s.load(ctx, userEmailHistory(s.TagKey.UserEmail(email)), 0)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -69,7 +69,7 @@ func (s *Service) UserByID(ctx context.Context, id int64) (events.Position, erro
 	history, head, err := s.load(ctx, events.Query{{
 		Types: []events.Type{events.UserRegisteredType},
 		Tags:  []events.Tag{events.UserTag(id)},
-	}})
+	}}, 0)
 	if err == nil && len(history) == 0 {
 		err = ErrNotFound
 	}
@@ -86,7 +86,7 @@ type User struct {
 
 // User looks a user up in the log; ErrNotFound.
 func (s *Service) User(ctx context.Context, id int64) (User, events.Position, error) {
-	history, head, err := s.load(ctx, userHistory(id))
+	history, head, err := s.load(ctx, userHistory(id), 0)
 	if err != nil {
 		return User{}, 0, err
 	}
@@ -111,7 +111,7 @@ func (s *Service) EnableUser(ctx context.Context, caller Caller, id int64) (chan
 }
 
 func (s *Service) setDisabled(ctx context.Context, caller Caller, id int64, disabled bool, event events.Payload) (changed bool, at events.Position, err error) {
-	_, at, err = s.execute(ctx, caller, event, userHistory(id), func(history []fact) (decision, error) {
+	_, at, err = s.execute(ctx, caller, event, basis{query: userHistory(id)}, func(history []fact) (decision, error) {
 		user, known := foldUser(history)
 		if !known {
 			return decision{}, ErrNotFound
@@ -148,7 +148,7 @@ func (s *Service) ChangePassword(ctx context.Context, caller Caller, command Cha
 	if err := s.Credentials.Change(ctx, command.UserID, command.PasswordHash); err != nil {
 		return 0, fmt.Errorf("store the credential of user %d: %w", command.UserID, err)
 	}
-	_, position, err := s.execute(ctx, caller, command, nil, func([]fact) (decision, error) {
+	_, position, err := s.execute(ctx, caller, command, basis{}, func([]fact) (decision, error) {
 		changed := events.UserPasswordChanged{UserID: command.UserID}
 		return decision{drafts: []draft{{changed, []events.Tag{events.UserTag(command.UserID)}}}}, nil
 	})

@@ -8,8 +8,9 @@
 // # Consistency
 //
 // There are no streams and no versions. A command reads the events that a
-// [Query] selects, decides, and appends with an [AppendCondition]: "fail if an
-// event that matches this query exists after that position". This is the
+// [Query] selects, or a [Snapshot] of what those up to a position have made,
+// decides, and appends with an [AppendCondition]: "fail if an event that matches
+// this query exists after that position". This is the
 // Dynamic Consistency Boundary (dcb.events). Five of the six rules of this
 // domain cross records (a unique e-mail of users, one of doctors, a unique pair
 // of patient and doctor, a mapping needs both alive, removing either ends its

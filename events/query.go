@@ -51,8 +51,10 @@ func (q Query) Validate() error {
 }
 
 // AppendCondition makes an append fail with [ErrConflict] when an event that
-// matches FailIfMatch exists after position After. The zero value always holds.
+// matches FailIfMatch exists after position After: the last one that the decision
+// has taken into account, be it the head of the log or what snapshots stand for.
+// The zero value always holds.
 type AppendCondition struct {
 	FailIfMatch Query
-	After       Position // the last position of the log when the decision's events were read
+	After       Position
 }

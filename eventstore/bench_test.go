@@ -124,7 +124,7 @@ func BenchmarkRead(b *testing.B) {
 		n := int64(0)
 		for b.Loop() {
 			n++
-			found, _, err := s.Load(b.Context(), events.Query{{Tags: []events.Tag{events.PatientTag(n % (size / 10))}}})
+			found, _, err := s.Load(b.Context(), events.Query{{Tags: []events.Tag{events.PatientTag(n % (size / 10))}}}, 0)
 			if err != nil || len(found) != 10 {
 				b.Fatalf("%d events, %v", len(found), err)
 			}

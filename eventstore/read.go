@@ -61,15 +61,16 @@ func (s *Store) Stream(ctx context.Context, q events.Query, after events.Positio
 	}
 }
 
-// Load answers all events that match the query, in order, and the head of the
-// log in the same snapshot: the position to make an append conditional on.
-func (s *Store) Load(ctx context.Context, q events.Query) ([]events.Recorded, events.Position, error) {
+// Load answers all events that follow a position and match the query, in order,
+// and the head of the log in the same snapshot: the position to make an append
+// conditional on.
+func (s *Store) Load(ctx context.Context, q events.Query, after events.Position) ([]events.Recorded, events.Position, error) {
 	if err := q.Validate(); err != nil {
 		return nil, 0, fmt.Errorf("load events: %w", err)
 	}
 	var args arguments
 	sql := `select head.position as head, e.* from (select coalesce(max(position), 0) as position from events) as head
-		left join (select ` + columns + ` from events where position in (` + selection(q, 0, &args) + `)) as e on true
+		left join (select ` + columns + ` from events where position in (` + selection(q, after, &args) + `)) as e on true
 		order by e.position`
 	rows, err := s.config.Pool.Query(ctx, sql, args...)
 	if err != nil {

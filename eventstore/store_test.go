@@ -75,27 +75,31 @@ func TestAppendConditions(t *testing.T) {
 
 func TestLoadAnswersMatchesAndHeadOfOneSnapshot(t *testing.T) {
 	s := open(t, pgtest.New(t))
-	found, head, err := s.Load(t.Context(), events.Query{{Tags: []events.Tag{"x:1"}}})
+	found, head, err := s.Load(t.Context(), events.Query{{Tags: []events.Tag{"x:1"}}}, 0)
 	if err != nil || len(found) != 0 || head != 0 {
 		t.Fatalf("of an empty log: %v, %d, %v", found, head, err)
 	}
 	mustAppend(t, s, events.AppendCondition{}, event("a.done", "x:1"), event("b.done", "x:1", "y:1"), event("a.done", "y:1"), event("c.done"))
 	for _, c := range []struct {
 		query events.Query
+		after events.Position
 		want  string
 	}{
-		{events.Query{{Tags: []events.Tag{"x:1"}}}, "[1 2]"},
-		{events.Query{{Tags: []events.Tag{"x:1", "y:1"}}}, "[2]"},
-		{events.Query{{Types: []events.Type{"a.done"}, Tags: []events.Tag{"x:1"}}, {Types: []events.Type{"a.done", "c.done"}}}, "[1 3 4]"},
-		{events.Query{{Tags: []events.Tag{"none:1"}}}, "[]"},
+		{events.Query{{Tags: []events.Tag{"x:1"}}}, 0, "[1 2]"},
+		{events.Query{{Tags: []events.Tag{"x:1"}}}, 1, "[2]"},
+		{events.Query{{Tags: []events.Tag{"x:1"}}}, 2, "[]"},
+		{events.Query{{Tags: []events.Tag{"x:1", "y:1"}}}, 0, "[2]"},
+		{events.Query{{Types: []events.Type{"a.done"}, Tags: []events.Tag{"x:1"}}, {Types: []events.Type{"a.done", "c.done"}}}, 0, "[1 3 4]"},
+		{events.Query{{Types: []events.Type{"a.done"}, Tags: []events.Tag{"x:1"}}, {Types: []events.Type{"a.done", "c.done"}}}, 3, "[4]"},
+		{events.Query{{Tags: []events.Tag{"none:1"}}}, 0, "[]"},
 	} {
-		found, head, err := s.Load(t.Context(), c.query)
+		found, head, err := s.Load(t.Context(), c.query, c.after)
 		positions := []events.Position{}
 		for _, e := range found {
 			positions = append(positions, e.Position)
 		}
 		if fmt.Sprint(positions) != c.want || head != 4 || err != nil {
-			t.Errorf("%v: %v, head %d, %v; want %v", c.query, positions, head, err, c.want)
+			t.Errorf("%v after %d: %v, head %d, %v; want %v", c.query, c.after, positions, head, err, c.want)
 		}
 	}
 }

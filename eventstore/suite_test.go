@@ -172,7 +172,7 @@ func (w writer) change(ctx context.Context) {
 	record := w.record()
 	query := events.Query{{Types: []events.Type{"record.changed"}, Tags: []events.Tag{record}}}
 	for range 5 {
-		_, head, err := w.store.Load(ctx, query)
+		_, head, err := w.store.Load(ctx, query, 0)
 		if err != nil {
 			return
 		}

@@ -6,10 +6,18 @@
 // [Queries] answers each read by one SQL statement, so from one snapshot, which
 // also tells whether the user who asks is known and active, and whether the
 // password was changed since the [Session] began. Those who ask for single records
-// at the same time share a statement (lookups.go): 32 readers at a time take 9 µs
-// each instead of 24 on 2 cores that run PostgreSQL as well (BenchmarkPatient). Read tables are not
-// authoritative for anything: commands decide by the log alone, and the tables
-// can be made again out of it at any time.
+// at the same time share a statement (shared.go): 32 readers at a time take 9 µs
+// each instead of 24 on 2 cores that run PostgreSQL as well (BenchmarkPatient).
+//
+// The log alone is authoritative, and the tables can be made again out of it at
+// any time. Commands decide by them all the same, since they save reading long
+// histories: [Records] answers how records are together with the position of the
+// log at which they are so, and a command checks with the log, by the condition of
+// its append or by reading on from there, that nothing has changed that since. So
+// the tables may be behind. They may not be wrong for their position: an altered
+// row would not only be read, but also be decided on, and [Verify] and [Rebuild]
+// are the remedy. Projections that do not all stand at one position, as while one
+// is new, tell nothing, and the whole history is read from the log.
 //
 // # Applying
 //

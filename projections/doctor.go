@@ -122,7 +122,7 @@ func doctorTargets(d *Doctor) []any {
 // Doctor answers a doctor to a user. It fails with [ErrNotFound],
 // [ErrUnknownUser], [ErrInactiveUser] and [ErrSessionEnded].
 func (q *Queries) Doctor(ctx context.Context, user Session, id int64) (Doctor, error) {
-	return q.doctors.find(ctx, user, id)
+	return q.doctors.ask(ctx, lookup{user, id})
 }
 
 // Doctors answers all doctors to a user, in order of id. It fails with

@@ -83,7 +83,7 @@ func TestLookupsShareStatements(t *testing.T) {
 	d := newDatabase(t)
 	d.running().apply(history(t, patientsOfUser1(10)...))
 	q := NewQueries(d.pool)
-	busy := []*lookup[Patient]{{session: as(1), id: 1}, {session: as(1), id: 2}}
+	busy := []*asking[lookup, Patient]{{question: lookup{as(1), 1}}, {question: lookup{as(1), 2}}}
 	for _, one := range busy {
 		if !q.patients.join(one) {
 			t.Fatal("no statement is free")
@@ -138,5 +138,50 @@ func TestAFailedStatementFailsForAllWhoShareIt(t *testing.T) {
 	d.exec(`alter table elsewhere rename to patients`)
 	if _, err := q.Patient(t.Context(), as(1), 1); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestAPanicOfWhoLeadsFailsForAllWhoShareTheStatement, and for nobody later.
+func TestAPanicOfWhoLeadsFailsForAllWhoShareTheStatement(t *testing.T) {
+	t.Parallel()
+	running, goOn := make(chan struct{}), make(chan struct{})
+	read := &sharedRead[int, int]{doing: "read", run: func(_ context.Context, group []*asking[int, int]) error {
+		if group[0].question < 0 {
+			running <- struct{}{}
+			<-goOn
+			panic("a defect")
+		}
+		for _, one := range group {
+			one.answer = one.question
+		}
+		return nil
+	}}
+	var askers errgroup.Group
+	for range sharedStatements {
+		askers.Go(func() (err error) {
+			defer func() {
+				if recover() == nil {
+					err = errors.New("the panic was swallowed")
+				}
+			}()
+			_, _ = read.ask(t.Context(), -1)
+			return nil
+		})
+		<-running
+	}
+	for n := range 10 {
+		askers.Go(func() error {
+			if got, err := read.ask(t.Context(), n); err == nil && got != n {
+				return fmt.Errorf("asked for %d, got %d", n, got)
+			}
+			return nil
+		})
+	}
+	close(goOn)
+	if err := askers.Wait(); err != nil {
+		t.Error(err)
+	}
+	if got, err := read.ask(t.Context(), 7); got != 7 || err != nil {
+		t.Errorf("afterwards: %d, %v", got, err)
 	}
 }

@@ -124,7 +124,7 @@ func patientTargets(p *Patient) []any {
 // one that is not there or another user's, with [ErrUnknownUser],
 // [ErrInactiveUser] and [ErrSessionEnded].
 func (q *Queries) Patient(ctx context.Context, user Session, id int64) (Patient, error) {
-	return q.patients.find(ctx, user, id)
+	return q.patients.ask(ctx, lookup{user, id})
 }
 
 // Patients answers all of the user's patients in order of id. It fails with

@@ -7,15 +7,29 @@ import (
 	"reflect"
 	"testing"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/carelog/carelog/events"
 )
 
-// readOnce asks every query once.
+// readOnce asks every query once, and for the records of every kind of command.
 func readOnce(t *testing.T, q *Queries) {
 	t.Helper()
 	ctx := t.Context()
+	var logID uuid.UUID
+	if err := q.pool.QueryRow(ctx, `select log_id from checkpoints where name = 'users'`).Scan(&logID); err != nil {
+		t.Fatal(err)
+	}
+	one, email := int64(1), "a"
+	for _, of := range []events.Subjects{
+		{Patient: &one}, {Patient: &one, Mappings: true}, {DoctorEmail: &email}, {Doctor: &one, DoctorEmail: &email},
+		{Doctor: &one, Mappings: true}, {Patient: &one, Doctor: &one, Mappings: true},
+	} {
+		if _, at, err := NewRecords(q.pool, logID).Snapshots(ctx, of); err != nil || at == 0 {
+			t.Errorf("%+v at %d: %v", of, at, err)
+		}
+	}
 	for name, err := range map[string]error{
 		"Patient":             second(q.Patient(ctx, as(1), 1)),
 		"Patients":            second(q.Patients(ctx, as(1))),

@@ -114,7 +114,7 @@ func userTargets(u *User) []any {
 // position up to which the read tables say so. It fails with [ErrUnknownUser],
 // [ErrInactiveUser] and [ErrSessionEnded].
 func (q *Queries) CheckSession(ctx context.Context, user Session) (events.Position, error) {
-	return q.sessions.find(ctx, user, 0)
+	return q.sessions.ask(ctx, lookup{session: user})
 }
 
 // NewSession answers the session that a user who logs in now begins. It fails

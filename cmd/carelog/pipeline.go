@@ -102,7 +102,8 @@ func (p *program) tryPipeline(ctx context.Context, key []byte) (_ *pipeline, err
 	}
 	l.api, err = httpapi.New(httpapi.Config{
 		Commands: &commands.Service{
-			Log: l.store, TagKey: l.store.TagKey(), Registry: registry, Credentials: l.accounts.credentials,
+			Log: l.store, Records: projections.NewRecords(l.pool, l.store.LogID()), TagKey: l.store.TagKey(),
+			Registry: registry, Credentials: l.accounts.credentials,
 			Now: time.Now, NewID: commands.NewEventID,
 		},
 		Queries:         projections.NewQueries(l.pool),
