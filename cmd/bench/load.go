@@ -57,7 +57,7 @@ func runLoad(ctx context.Context, in io.Reader, out io.Writer) error {
 	if err := json.NewDecoder(in).Decode(&j); err != nil {
 		return fmt.Errorf("read the job: %w", err)
 	}
-	row, err := rowNamed(j.Row)
+	row, err := anyRowNamed(j.Row)
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@
 //	bench yardstick  is the other server (yardstick.go)
 //	bench load       is the load generator (load.go)
 //	bench report     makes table and chart of figures that were measured before
+//	bench growth     measures Carelog with a long log against a short one (growth.go), by `make bench-growth`
 //
 // The first is run.go, and starts the next two. What comes out is a
 // ratio. Absolute figures depend on the machine, and on what else it does; the
@@ -48,6 +49,8 @@ func execute(ctx context.Context, args []string, stdin io.Reader, stdout, stderr
 		return runLoad(ctx, stdin, stdout)
 	case "report":
 		return runReport(args, stdout)
+	case "growth":
+		return runGrowth(ctx, args, stdout, stderr)
 	}
-	return fmt.Errorf("there is no command %q: they are run, yardstick, load and report", command)
+	return fmt.Errorf("there is no command %q: they are run, yardstick, load, report and growth", command)
 }

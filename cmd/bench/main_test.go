@@ -2,8 +2,12 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -18,7 +22,34 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(status int) {
+		os.RemoveAll(built.dir)
+		os.Exit(status)
+	}))
+}
+
+// built is Carelog's program, made once for all tests.
+var built struct {
+	once sync.Once
+	dir  string
+	err  error
+}
+
+func buildCarelog(t *testing.T) string {
+	t.Helper()
+	built.once.Do(func() {
+		if built.dir, built.err = os.MkdirTemp("", "carelog-bench-test-"); built.err != nil {
+			return
+		}
+		output, err := exec.Command("go", "build", "-buildvcs=false", "-o", built.dir, "../carelog").CombinedOutput()
+		if err != nil {
+			built.err = fmt.Errorf("%w: %s", err, output)
+		}
+	})
+	if built.err != nil {
+		t.Fatal(built.err)
+	}
+	return filepath.Join(built.dir, "carelog")
 }
 
 // beProgram makes it so.

@@ -13,6 +13,9 @@ type stock struct {
 	ListToken string // of a user who has listLength patients
 	Patients  []int64
 	Doctors   []int64
+
+	History history  // that the log was filled with
+	Owners  []string // tokens of its users who have patients, in order of id
 }
 
 // How many patients there are for GET, PATCH and mappings, and in the list.
@@ -27,7 +30,8 @@ const (
 type row struct {
 	name, title string
 	method      string
-	list        bool // asked by the user of the list
+	list        bool                                // asked by the user of the list
+	token       func(s *stock, serial int64) string // of who asks; nil: see list
 	path        func(dst []byte, s *stock, serial int64) []byte
 	body        func(dst []byte, s *stock, serial int64) []byte // nil: none
 	limit       func(s *stock) int64                            // of serial numbers; nil: none
@@ -93,7 +97,10 @@ func (r row) append(dst []byte, j *job, serial int64) ([]byte, error) {
 		return dst, fmt.Errorf("more than %d requests in all: the stock is too small for so long a measurement", serial)
 	}
 	token := j.Stock.Token
-	if r.list {
+	switch {
+	case r.token != nil:
+		token = r.token(&j.Stock, serial)
+	case r.list:
 		token = j.Stock.ListToken
 	}
 	dst = append(append(dst, r.method...), ' ')

@@ -20,10 +20,7 @@ import (
 // is asserted by the program itself.
 func TestBench(t *testing.T) {
 	dir := t.TempDir()
-	program := filepath.Join(dir, "carelog")
-	if output, err := exec.Command("go", "build", "-buildvcs=false", "-o", program, "../carelog").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, output)
-	}
+	program := buildCarelog(t)
 	beProgram(t)
 	stderr, err := os.Create(filepath.Join(dir, "stderr"))
 	if err != nil {

@@ -48,11 +48,7 @@ func (s *server) prepare(ctx context.Context, doctors int) (err error) {
 // yardstick has no users, and takes tokens that are made like those.
 func (s *server) token(ctx context.Context, user string) (string, error) {
 	if s.name == yardstickName {
-		now := time.Now()
-		return jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{
-			"token_type": "access", "exp": now.Add(24 * time.Hour).Unix(), "iat": now.Unix(),
-			"jti": "0123456789abcdef0123456789abcdef", "user_id": user,
-		}).SignedString([]byte(secret))
+		return signToken(user)
 	}
 	credentials := fmt.Sprintf(`{"name":"John Doe","email":"john%s@example.com","username":"john%[1]s@example.com","password":"a long password of theirs"}`, user)
 	if err := s.post(ctx, "", "/api/auth/register/", credentials, nil); err != nil {
@@ -60,6 +56,16 @@ func (s *server) token(ctx context.Context, user string) (string, error) {
 	}
 	var pair struct{ Access string }
 	return pair.Access, s.post(ctx, "", "/api/auth/login/", credentials, &pair)
+}
+
+// signToken makes an access token like Carelog's, with the key that both servers
+// are given.
+func signToken(user string) (string, error) {
+	now := time.Now()
+	return jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{
+		"token_type": "access", "exp": now.Add(24 * time.Hour).Unix(), "iat": now.Unix(),
+		"jti": "0123456789abcdef0123456789abcdef", "user_id": user,
+	}).SignedString([]byte(secret))
 }
 
 // createMany creates n records and answers their ids.

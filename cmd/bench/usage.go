@@ -110,13 +110,18 @@ func cpuOfMachine() time.Duration {
 }
 
 // residentOf is the memory of a process that is in RAM, in bytes.
-func residentOf(pid int) int64 {
+func residentOf(pid int) int64 { return memoryOf(pid, "VmRSS:") }
+
+// peakOf is the most that it was so far.
+func peakOf(pid int) int64 { return memoryOf(pid, "VmHWM:") }
+
+func memoryOf(pid int, name string) int64 {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0
 	}
 	for line := range strings.Lines(string(text)) {
-		if value, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+		if value, ok := strings.CutPrefix(line, name); ok {
 			kib, _ := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 10, 64)
 			return kib << 10
 		}
