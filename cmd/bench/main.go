@@ -48,6 +48,10 @@ func execute(ctx context.Context, args []string, stdin io.Reader, stdout, stderr
 		return runLoad(ctx, stdin, stdout)
 	case "report":
 		return runReport(args, stdout)
+	case "saturation":
+		return runSaturation(ctx, args, stdout, stderr)
+	case "offer":
+		return runOffer(ctx, stdin, stdout)
 	}
-	return fmt.Errorf("there is no command %q: they are run, yardstick, load and report", command)
+	return fmt.Errorf("there is no command %q: they are run, saturation, yardstick, load, offer and report", command)
 }
