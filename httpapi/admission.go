@@ -13,11 +13,10 @@ import (
 // Bounds say how many requests this process serves at once, by kind, and what
 // they may take of memory. What is 0 has its default.
 type Bounds struct {
-	Changes  Bound         // of records; default 256 and 4096
-	Reads    Bound         // of single records; default 256 and 4096
-	Lists    Bound         // default 32 and 4096
-	Accounts Bound         // registering, logging in, staying logged in; default 256 and 256
-	Wait     time.Duration // for a place, at most; default 75 milliseconds
+	Changes  Bound // of records
+	Reads    Bound // of single records
+	Lists    Bound
+	Accounts Bound // registering, logging in, staying logged in
 
 	LargeBodies int // bytes, all together; default 64 MiB
 	LongAnswers int // bytes, all together; default 128 MiB
@@ -25,8 +24,14 @@ type Bounds struct {
 
 // Bound is that of one kind of requests.
 type Bound struct {
-	Places int // requests that are served at once
-	Queue  int // requests that wait for a place
+	Places int           // requests that are served at once
+	Queue  int           // requests that wait for a place
+	Wait   time.Duration // for a place
+}
+
+// orElse is the bound with another's values where it has none.
+func (b Bound) orElse(initial Bound) Bound {
+	return Bound{cmp.Or(b.Places, initial.Places), cmp.Or(b.Queue, initial.Queue), cmp.Or(b.Wait, initial.Wait)}
 }
 
 // Changes share transactions, and reads of single records share statements: some
@@ -35,18 +40,14 @@ type Bound struct {
 // 16. Accounts wait for each other's passwords to be hashed, and for [ErrBusy].
 // (`make bench-saturation`.)
 var defaultBounds = Bounds{
-	Changes:  Bound{256, 4096},
-	Reads:    Bound{256, 4096},
-	Lists:    Bound{32, 4096},
-	Accounts: Bound{256, 256},
-	Wait:     75 * time.Millisecond,
+	Changes:  Bound{256, 4096, 50 * time.Millisecond},
+	Reads:    Bound{256, 4096, 100 * time.Millisecond},
+	Lists:    Bound{32, 4096, 100 * time.Millisecond},
+	Accounts: Bound{256, 256, 100 * time.Millisecond},
 
 	LargeBodies: 64 << 20,
 	LongAnswers: 128 << 20,
 }
-
-// tellRefusals is how often refusals are told in the log, at most.
-const tellRefusals = 5 * time.Second
 
 var overloaded = newUnavailable("Too many requests are under way. Nothing was changed, try again later.")
 
@@ -61,26 +62,14 @@ var overloaded = newUnavailable("Too many requests are under way. Nothing was ch
 // written. So clients that send or read slowly keep nobody else out; what they
 // keep of memory is bounded by a [room].
 type admission struct {
-	kind   string
-	bound  Bound
-	wait   time.Duration
-	logger *slog.Logger
+	kind    string
+	bound   Bound
+	refused tally
+	logger  *slog.Logger
 
 	mu      sync.Mutex
 	served  int             // as many as there are places while somebody waits
 	waiting []chan struct{} // first come first; closed to give a place
-	refused int64           // since the start
-	told    int64           // of them, in the log
-	toldAt  time.Time
-}
-
-func newAdmission(kind string, bound, initial Bound, wait time.Duration, logger *slog.Logger) *admission {
-	return &admission{
-		kind:   kind,
-		bound:  Bound{cmp.Or(bound.Places, initial.Places), cmp.Or(bound.Queue, initial.Queue)},
-		wait:   cmp.Or(wait, defaultBounds.Wait),
-		logger: logger,
-	}
 }
 
 // enter takes a place, which must be left. It fails with overloaded, or with the
@@ -100,7 +89,7 @@ func (a *admission) enter(ctx context.Context) error {
 	a.waiting = append(a.waiting, place)
 	a.mu.Unlock()
 
-	timer := time.NewTimer(a.wait)
+	timer := time.NewTimer(a.bound.Wait)
 	defer timer.Stop()
 	select {
 	case <-place:
@@ -108,18 +97,17 @@ func (a *admission) enter(ctx context.Context) error {
 	case <-timer.C:
 	case <-ctx.Done():
 	}
-	came := !a.withdraw(place) // just now
-	switch {
-	case ctx.Err() != nil && came:
-		a.leave()
-		return ctx.Err()
-	case ctx.Err() != nil:
-		return ctx.Err()
-	case came:
-		return nil
-	default:
+	gone := ctx.Err()
+	if a.withdraw(place) {
+		if gone != nil {
+			return gone
+		}
 		return a.refuse()
 	}
+	if gone != nil { // and the place has come all the same
+		a.leave()
+	}
+	return gone
 }
 
 // withdraw takes back a wait. It reports false when the place has come.
@@ -158,25 +146,10 @@ func (a *admission) check() error {
 
 // refuse answers overloaded. It counts, and tells of it from time to time.
 func (a *admission) refuse() error {
-	a.mu.Lock()
-	a.refused++
-	now, untold := time.Now(), a.refused-a.told
-	tell := now.Sub(a.toldAt) >= tellRefusals
-	if tell {
-		a.told, a.toldAt = a.refused, now
-	}
-	a.mu.Unlock()
-	if tell {
-		a.logger.Warn("requests were refused because too many were under way", "kind", a.kind, "refused", untold)
+	if n, tell := a.refused.add(); tell {
+		a.logger.Warn("requests were refused because too many were under way", "kind", a.kind, "refused", n)
 	}
 	return overloaded
-}
-
-// total is how many were refused since the start.
-func (a *admission) total() int64 {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.refused
 }
 
 // admissions are those of the API.
@@ -185,19 +158,16 @@ type admissions struct {
 }
 
 func newAdmissions(bounds Bounds, logger *slog.Logger) admissions {
-	made := func(kind string, bound, initial Bound) *admission {
-		return newAdmission(kind, bound, initial, bounds.Wait, logger)
-	}
 	return admissions{
-		changes:  made("changes", bounds.Changes, defaultBounds.Changes),
-		reads:    made("reads", bounds.Reads, defaultBounds.Reads),
-		lists:    made("lists", bounds.Lists, defaultBounds.Lists),
-		accounts: made("accounts", bounds.Accounts, defaultBounds.Accounts),
+		changes:  &admission{kind: "changes", bound: bounds.Changes.orElse(defaultBounds.Changes), logger: logger},
+		reads:    &admission{kind: "reads", bound: bounds.Reads.orElse(defaultBounds.Reads), logger: logger},
+		lists:    &admission{kind: "lists", bound: bounds.Lists.orElse(defaultBounds.Lists), logger: logger},
+		accounts: &admission{kind: "accounts", bound: bounds.Accounts.orElse(defaultBounds.Accounts), logger: logger},
 	}
 }
 
 func (a admissions) refused() Refused {
-	return Refused{a.changes.total(), a.reads.total(), a.lists.total(), a.accounts.total()}
+	return Refused{a.changes.refused.total(), a.reads.refused.total(), a.lists.refused.total(), a.accounts.refused.total()}
 }
 
 // admitted guards a handler: a request without a body takes its place now, one

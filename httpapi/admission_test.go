@@ -19,7 +19,7 @@ import (
 const testWait = 100 * time.Millisecond
 
 func newTestAdmission(places, queue int) *admission {
-	return newAdmission("changes", Bound{places, queue}, Bound{}, testWait, testLogger(&syncBuffer{}))
+	return &admission{kind: "changes", bound: Bound{places, queue, testWait}, logger: testLogger(&syncBuffer{})}
 }
 
 // isLeft tells that nobody has a place and nobody waits for one.
@@ -96,8 +96,8 @@ func TestAdmissionHasBounds(t *testing.T) {
 		if err := a.check(); err != nil {
 			t.Errorf("with an empty queue: %v", err)
 		}
-		if a.total() != 5 {
-			t.Errorf("%d refusals were counted", a.total())
+		if a.refused.total() != 5 {
+			t.Errorf("%d refusals were counted", a.refused.total())
 		}
 		a.leave()
 		a.isLeft(t)
@@ -126,7 +126,7 @@ func TestAdmissionOfAClientThatIsGone(t *testing.T) {
 		}
 		a.leave()
 		a.isLeft(t)
-		if a.total() != 0 {
+		if a.refused.total() != 0 {
 			t.Error("who goes away was counted as refused")
 		}
 	})
@@ -165,10 +165,10 @@ func TestAdmissionLosesNoPlace(t *testing.T) {
 func TestRefusalsAreToldFromTimeToTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := &syncBuffer{}
-		a := newAdmission("lists", Bound{1, 1}, Bound{}, testWait, testLogger(log))
+		a := &admission{kind: "lists", logger: testLogger(log)}
 		for range 100 {
 			_ = a.refuse()
-			time.Sleep(tellRefusals / 50)
+			time.Sleep(tellEvery / 50)
 		}
 		lines := log.lines("too many were under way")
 		if len(lines) != 2 || !strings.Contains(lines[0], `"level":"WARN"`) || !strings.Contains(lines[0], `"kind":"lists","refused":1}`) || !strings.Contains(lines[1], `"refused":50}`) {
@@ -195,8 +195,8 @@ func (g *gate) pass() {
 func crowded(t *testing.T) (*world, *gate) {
 	g := newGate()
 	w := newWorld(t, func(c *Config) {
-		one := Bound{1, 1}
-		c.Bounds = Bounds{Changes: one, Reads: one, Lists: one, Accounts: one, Wait: testWait}
+		one := Bound{1, 1, testWait}
+		c.Bounds = Bounds{Changes: one, Reads: one, Lists: one, Accounts: one}
 		c.Progress = gatedProgress{g}
 		c.Queries = gatedQueries{c.Queries, g}
 	})
@@ -403,7 +403,7 @@ func TestASlowReaderHasNoPlace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		long := make([]projections.Patient, 2*shortAnswer/len(patientJSON)) // somewhat less than twice shortAnswer
 		w := newWorld(t, func(c *Config) {
-			c.Bounds = Bounds{Lists: Bound{1, 1}, LongAnswers: 6 * shortAnswer}
+			c.Bounds = Bounds{Lists: Bound{1, 1, testWait}, LongAnswers: 6 * shortAnswer}
 			c.Queries = longLists{c.Queries, long}
 		})
 		slow := newGate()

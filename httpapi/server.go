@@ -182,10 +182,12 @@ func New(config Config) (http.Handler, error) {
 // NewServer returns a server for the handler with limits on what a client may
 // send and how long it may take. Headers, the request line included, may have
 // half a MiB: enough for [api.limit] to answer 414 itself to all but absurd
-// URLs. What is larger gets Go's own plain 431.
-func NewServer(handler http.Handler, logger *slog.Logger) *http.Server {
+// URLs. What is larger gets Go's own plain 431. There are no more connections
+// than most.
+func NewServer(handler http.Handler, most int, logger *slog.Logger) *http.Server {
 	return &http.Server{
 		Handler:           handler,
+		ConnState:         newConnections(most, logger).change,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       15 * time.Second, // the body included: at most 1 MiB
 		WriteTimeout:      60 * time.Second, // the body, the handler and a long list to a slow reader
