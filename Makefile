@@ -56,6 +56,12 @@ bench-growth: build ## measure a log of 10 million events against a short one fo
 	@$(POSTGRES)
 	bin/carelog with-postgres --durable -- bin/bench growth $(BENCH)
 
+.PHONY: bench-saturation
+bench-saturation: build ## offer the server twice the load that it carries, for half a minute
+	$(BUILD) -o bin/bench ./cmd/bench
+	@$(POSTGRES)
+	bin/carelog with-postgres --durable -- bin/bench saturation $(BENCH)
+
 .PHONY: bench-components
 bench-components: build ## measure the parts one by one, for benchstat; BENCH="-bench Append -count 6" measures less
 	@$(POSTGRES)

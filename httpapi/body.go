@@ -38,17 +38,12 @@ func (b body) get(name string) (v value, ok bool) {
 // fields are taken for text. An empty body is an empty object, whatever its type.
 //
 // The error is an *apiError: 413 for more than [maxBody] bytes, 415 for another
-// media type, 400 for what cannot be decoded.
+// media type, 400 for what cannot be decoded, or what [admission.enter] fails with.
 func readBody(r *http.Request) (body, error) {
-	var read bytes.Buffer
-	read.Grow(int(min(max(r.ContentLength, 0), 64<<10)) + bytes.MinRead)
-	if _, err := read.ReadFrom(http.MaxBytesReader(nil, r.Body, maxBody)); err != nil {
-		if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
-			return body{}, bodyTooLarge
-		}
-		return body{}, newDetail(http.StatusBadRequest, "The request body could not be read.")
+	text, err := takeBody(r)
+	if err != nil {
+		return body{}, err
 	}
-	text := read.String()
 	if text == "" {
 		return body{kind: kindObject}, nil
 	}
@@ -75,6 +70,44 @@ func readBody(r *http.Request) (body, error) {
 	default:
 		return body{}, newDetail(http.StatusUnsupportedMediaType, `Unsupported media type "`+contentType+`" in request.`)
 	}
+}
+
+// takeBody reads the body, and takes the request's place when it is there, be it
+// bad: what follows may ask the database.
+func takeBody(r *http.Request) (string, error) {
+	ctx := r.Context()
+	known := requestOf(ctx)
+	var read bytes.Buffer
+	from := http.MaxBytesReader(nil, r.Body, maxBody)
+	read.Grow(int(min(max(r.ContentLength, 0), smallBody)) + bytes.MinRead)
+	_, err := read.ReadFrom(io.LimitReader(from, smallBody))
+	if err == nil && read.Len() == smallBody {
+		size := maxBody
+		if r.ContentLength >= 0 {
+			size = int(r.ContentLength)
+		}
+		if err := known.keep(size); err != nil {
+			return "", err
+		}
+		read.Grow(size - smallBody + bytes.MinRead)
+		_, err = read.ReadFrom(from)
+	}
+	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
+		return "", bodyTooLarge
+	}
+	if err := known.enter(ctx); err != nil {
+		return "", err
+	}
+	if err != nil {
+		return "", newDetail(http.StatusBadRequest, "The request body could not be read.")
+	}
+	return read.String(), nil
+}
+
+// isUnread tells of an error that it is the answer whatever there is in the
+// database, which is not to be asked.
+func isUnread(err error) bool {
+	return errors.Is(err, bodyTooLarge) || answerTo(err).status == http.StatusServiceUnavailable
 }
 
 // decoderFor returns what turns a charset into UTF-8. Besides UTF-8 itself there

@@ -64,7 +64,7 @@ func (a *api) amendDoctor(w http.ResponseWriter, r *http.Request, partial bool) 
 		return err
 	}
 	change, err := a.readDoctor(r, pathID(r), partial)
-	if errors.Is(err, bodyTooLarge) {
+	if isUnread(err) {
 		return err
 	}
 	if err != nil {

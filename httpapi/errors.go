@@ -111,7 +111,7 @@ func answerTo(err error) *apiError {
 // here, once; the client is not told more than that.
 func (a *api) fail(w http.ResponseWriter, r *http.Request, err error) {
 	answer := answerTo(err)
-	if answer.status >= http.StatusInternalServerError && !errors.Is(err, context.Canceled) {
+	if answer.status >= http.StatusInternalServerError && answer != overloaded && !errors.Is(err, context.Canceled) {
 		level := slog.LevelWarn // a dependency is down or behind: it passes
 		if answer == serverError {
 			level = slog.LevelError

@@ -1,10 +1,12 @@
 package httpapi
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 )
 
 // Readiness is what /readyz tells: whether requests should be sent here, and
@@ -14,6 +16,16 @@ type Readiness struct {
 	Dependencies []Dependency `json:"dependencies"`
 	Projections  []Projection `json:"projections"`
 	Applied      Applied      `json:"applied"`
+	Refused      Refused      `json:"refused"` // filled in by this package
+}
+
+// Refused counts the requests that this process has refused since its start
+// because too many were under way.
+type Refused struct {
+	Changes  int64 `json:"changes"`
+	Reads    int64 `json:"reads"`
+	Lists    int64 `json:"lists"`
+	Accounts int64 `json:"accounts"`
 }
 
 // Applied counts the events that this process has put into the read tables.
@@ -58,9 +70,63 @@ func (a *api) livez(w http.ResponseWriter, _ *http.Request) error {
 	return nil
 }
 
+// looks answers how ready the server is. Those who ask while somebody is looking
+// share the next look: anybody may ask, as often as they like, and is never
+// refused, so it must not cost more.
+type looks struct {
+	look func(context.Context) Readiness
+	turn chan struct{} // holds a token while somebody looks
+
+	mu   sync.Mutex
+	next *look // that has not begun
+}
+
+type look struct {
+	done chan struct{}
+	seen Readiness
+}
+
+func newLooks(look func(context.Context) Readiness) *looks {
+	return &looks{look: look, turn: make(chan struct{}, 1)}
+}
+
+func (l *looks) ask(ctx context.Context) (Readiness, error) {
+	l.mu.Lock()
+	mine, leads := l.next, l.next == nil
+	if leads {
+		mine = &look{done: make(chan struct{})}
+		l.next = mine
+	}
+	l.mu.Unlock()
+	if leads {
+		l.lead(ctx, mine)
+	}
+	select {
+	case <-mine.done:
+		return mine.seen, nil
+	case <-ctx.Done():
+		return Readiness{}, fmt.Errorf("wait for the readiness: %w", ctx.Err())
+	}
+}
+
+// lead looks, when it is the look's turn. Who leads may go away, the others stay.
+func (l *looks) lead(ctx context.Context, mine *look) {
+	l.turn <- struct{}{}
+	defer func() { <-l.turn }()
+	l.mu.Lock()
+	l.next = nil
+	l.mu.Unlock()
+	defer close(mine.done)
+	mine.seen = l.look(context.WithoutCancel(ctx))
+}
+
 // readyz answers GET /readyz: 200 or 503, and why.
 func (a *api) readyz(w http.ResponseWriter, r *http.Request) error {
-	readiness := a.ready(r.Context())
+	readiness, err := a.ready.ask(r.Context())
+	if err != nil {
+		return err
+	}
+	readiness.Refused = a.admissions.refused()
 	body, err := json.Marshal(readiness)
 	if err != nil {
 		return fmt.Errorf("encode the readiness: %w", err)

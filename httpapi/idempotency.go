@@ -17,7 +17,7 @@ var badIdempotencyKey = newDetail(http.StatusBadRequest, "Idempotency-Key must b
 // knows it again. The key is taken as it stands, quotes included; the header is
 // that of the IETF's draft-ietf-httpapi-idempotency-key-header.
 func (a *api) change(serve handler) handler {
-	return a.standing(a.command(func(w http.ResponseWriter, r *http.Request) error {
+	return a.admitted(a.admissions.changes, a.standing(a.command(func(w http.ResponseWriter, r *http.Request) error {
 		if keys := r.Header["Idempotency-Key"]; len(keys) > 0 {
 			if len(keys) > 1 || !isIdempotencyKey(keys[0]) {
 				return badIdempotencyKey
@@ -27,7 +27,7 @@ func (a *api) change(serve handler) handler {
 			}
 		}
 		return serve(w, r)
-	}))
+	})))
 }
 
 func isIdempotencyKey(key string) bool {

@@ -17,11 +17,17 @@ import (
 // serveOn runs the real server around a world and returns its address.
 func serveOn(t *testing.T, w *world) string {
 	t.Helper()
+	return serveAtMost(t, 100, w.handler, w.log)
+}
+
+// serveAtMost is serveOn with so many connections.
+func serveAtMost(t *testing.T, most int, handler http.Handler, log *syncBuffer) string {
+	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := NewServer(w.handler, testLogger(w.log))
+	server := NewServer(handler, most, testLogger(log))
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(listener) }()
 	t.Cleanup(func() {
@@ -112,8 +118,8 @@ func TestBodies(t *testing.T) {
 }
 
 func TestServerLimits(t *testing.T) {
-	server := NewServer(http.NotFoundHandler(), testLogger(&syncBuffer{}))
-	if server.ReadHeaderTimeout != 5*time.Second || server.ReadTimeout == 0 || server.WriteTimeout == 0 || server.IdleTimeout == 0 || server.MaxHeaderBytes == 0 {
+	server := NewServer(http.NotFoundHandler(), 100, testLogger(&syncBuffer{}))
+	if server.ReadHeaderTimeout != 5*time.Second || server.ReadTimeout == 0 || server.WriteTimeout == 0 || server.IdleTimeout == 0 || server.MaxHeaderBytes == 0 || server.ConnState == nil {
 		t.Errorf("%+v", server)
 	}
 }

@@ -67,14 +67,13 @@ func serveList[R any](a *api, w http.ResponseWriter, r *http.Request,
 		if err != nil {
 			return err
 		}
-		writeList(w, rows, appendRow)
-		return nil
+		return a.writeLong(w, r, func(dst []byte) []byte { return appendList(dst, rows, appendRow) })
 	}
 	page, err := asUser(ctx, a, user, func() (projections.Page[R], error) { return part(ctx, user, win.limit, win.offset) })
 	if err != nil {
 		return err
 	}
-	writeJSON(w, http.StatusOK, func(dst []byte) []byte {
+	return a.writeLong(w, r, func(dst []byte) []byte {
 		dst = append(dst, `{"count":`...)
 		dst = strconv.AppendInt(dst, page.Count, 10)
 		dst = append(dst, `,"next":`...)
@@ -84,7 +83,6 @@ func serveList[R any](a *api, w http.ResponseWriter, r *http.Request,
 		dst = append(dst, `,"results":`...)
 		return append(appendList(dst, page.Rows, appendRow), '}')
 	})
-	return nil
 }
 
 // appendLink writes the URL of the page at another offset, or null when there is

@@ -2,7 +2,6 @@ package httpapi
 
 import (
 	"cmp"
-	"errors"
 	"net/http"
 	"strconv"
 
@@ -61,7 +60,7 @@ func (a *api) amendPatient(w http.ResponseWriter, r *http.Request, partial bool)
 		return err
 	}
 	change, err := readPatient(r, partial)
-	if errors.Is(err, bodyTooLarge) {
+	if isUnread(err) {
 		return err
 	}
 	if err != nil {

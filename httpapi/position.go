@@ -59,6 +59,15 @@ func (a *api) settle(ctx context.Context, w http.ResponseWriter, pos events.Posi
 // query guards a handler that reads: with Carelog-Min-Position it waits until
 // the read tables contain that position.
 func (a *api) query(serve handler) handler {
+	return a.admitted(a.admissions.reads, a.atPosition(serve))
+}
+
+// list is query for a handler that reads a list.
+func (a *api) list(serve handler) handler {
+	return a.admitted(a.admissions.lists, a.atPosition(serve))
+}
+
+func (a *api) atPosition(serve handler) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		if wanted := r.Header.Get(minPositionHeader); wanted != "" {
 			if err := a.awaitPosition(r.Context(), wanted); err != nil {

@@ -22,6 +22,11 @@ type request struct {
 	standing *standing // of the user; nil when nobody authenticated
 
 	idempotency commands.Idempotency // of a change with an Idempotency-Key
+
+	admission *admission // whose place it needs; nil for none
+	placed    bool       // it has it
+	bodies    *room      // for its body, where that is large
+	kept      int        // bytes that it has taken of that
 }
 
 type requestKey struct{}
@@ -59,7 +64,7 @@ func (a *api) identify(next http.Handler) http.Handler {
 		}
 		w.Header().Set("X-Request-Id", known.id)
 
-		observed := &observedWriter{ResponseWriter: w, isHead: r.Method == http.MethodHead}
+		observed := &observedWriter{ResponseWriter: w, request: known, isHead: r.Method == http.MethodHead}
 		defer func() {
 			a.logger.LogAttrs(r.Context(), slog.LevelInfo, "request",
 				slog.String("method", loggedMethod(r.Method)),
@@ -101,17 +106,19 @@ func loggedMethod(method string) string {
 }
 
 // observedWriter remembers what was answered, and drops the body of an answer
-// to HEAD.
+// to HEAD. The request's place is left when the answer begins.
 type observedWriter struct {
 	http.ResponseWriter
-	isHead bool
-	status int // 0 until the header is written
-	bytes  int64
+	request *request
+	isHead  bool
+	status  int // 0 until the header is written
+	bytes   int64
 }
 
 func (o *observedWriter) WriteHeader(status int) {
 	if o.status == 0 {
 		o.status = status
+		o.request.leave()
 	}
 	o.ResponseWriter.WriteHeader(status)
 }

@@ -40,12 +40,12 @@ func (a *api) routes() []route {
 		{"/livez/", "Liveness", public, methods{"GET": a.livez}},
 		{"/readyz/", "Readiness", public, methods{"GET": a.readyz}},
 
-		{"/api/auth/register/", "Register", tokenOptional, methods{"POST": a.command(a.registerUser)}},
-		{"/api/auth/login/", "Login", tokenIgnored, methods{"POST": a.login}},
-		{"/api/auth/refresh/", "Token Refresh", tokenIgnored, methods{"POST": a.refresh}},
+		{"/api/auth/register/", "Register", tokenOptional, methods{"POST": a.account(a.command(a.registerUser))}},
+		{"/api/auth/login/", "Login", tokenIgnored, methods{"POST": a.account(a.login)}},
+		{"/api/auth/refresh/", "Token Refresh", tokenIgnored, methods{"POST": a.account(a.refresh)}},
 
 		{"/api/patients/", "Patients", tokenRequired, methods{
-			"GET":  a.query(a.listPatients),
+			"GET":  a.list(a.listPatients),
 			"POST": a.change(a.registerPatient),
 		}},
 		{"/api/patients/{id}/", "Patient", tokenRequired, methods{
@@ -56,7 +56,7 @@ func (a *api) routes() []route {
 		}},
 
 		{"/api/doctors/", "Doctors", tokenRequired, methods{
-			"GET":  a.query(a.listDoctors),
+			"GET":  a.list(a.listDoctors),
 			"POST": a.change(a.registerDoctor),
 		}},
 		{"/api/doctors/{id}/", "Doctor", tokenRequired, methods{
@@ -67,11 +67,11 @@ func (a *api) routes() []route {
 		}},
 
 		{"/api/patients/mappings/", "Mappings", tokenRequired, methods{
-			"GET":  a.query(a.listMappings),
+			"GET":  a.list(a.listMappings),
 			"POST": a.change(a.mapDoctor),
 		}},
 		{"/api/patients/mappings/{id}/", "Mappings of a Patient", tokenRequired, methods{
-			"GET": a.query(a.listPatientMappings), // id is the patient's
+			"GET": a.list(a.listPatientMappings), // id is the patient's
 		}},
 		{"/api/patients/mappings/delete/{id}/", "Mapping", tokenRequired, methods{
 			"DELETE": a.change(a.unmapDoctor),

@@ -33,6 +33,7 @@ type Config struct {
 	HSTS           bool           // send Strict-Transport-Security on plain connections too: TLS ends in front of this process; default false
 	Throttle       Throttle       // of login and registration; default no limits
 	TrustedProxies []netip.Prefix // whose X-Forwarded-For tells the client's address; IPv4 not mapped into IPv6; default none
+	Bounds         Bounds         // of what is under way at once
 	RequestTimeout time.Duration  // for everything after the headers; longer than Progress waits; default 10 seconds
 
 	Version string           // shown on the welcome page; default "unknown"
@@ -129,16 +130,19 @@ var (
 
 // api is what handlers are methods of.
 type api struct {
-	commands  Commands
-	queries   Queries
-	progress  Progress
-	log       Log
-	accounts  Accounts
-	tokens    *tokens
-	throttles *throttles
-	ready     func(context.Context) Readiness
-	logger    *slog.Logger
-	version   string
+	commands   Commands
+	queries    Queries
+	progress   Progress
+	log        Log
+	accounts   Accounts
+	tokens     *tokens
+	throttles  *throttles
+	admissions admissions
+	bodies     *room // large ones
+	answers    *room // long ones
+	ready      *looks
+	logger     *slog.Logger
+	version    string
 }
 
 // New returns the handler of the whole API.
@@ -155,13 +159,16 @@ func New(config Config) (http.Handler, error) {
 		progress: config.Progress,
 		log:      config.Log,
 		accounts: config.Accounts,
-		ready:    config.Ready,
+		ready:    newLooks(config.Ready),
 		logger:   config.Logger,
 		version:  cmp.Or(config.Version, "unknown"),
 		tokens: newTokens(config.TokenKey, config.Now,
 			cmp.Or(config.AccessLifetime, 5*time.Minute),
 			cmp.Or(config.RefreshLifetime, 24*time.Hour)),
-		throttles: newThrottles(config.Throttle, config.TrustedProxies, config.Now),
+		throttles:  newThrottles(config.Throttle, config.TrustedProxies, config.Now),
+		admissions: newAdmissions(config.Bounds, config.Logger),
+		bodies:     &room{size: cmp.Or(config.Bounds.LargeBodies, defaultBounds.LargeBodies)},
+		answers:    &room{size: cmp.Or(config.Bounds.LongAnswers, defaultBounds.LongAnswers)},
 	}
 
 	handler := a.router(len(config.AllowedOrigins) > 0)
@@ -175,10 +182,12 @@ func New(config Config) (http.Handler, error) {
 // NewServer returns a server for the handler with limits on what a client may
 // send and how long it may take. Headers, the request line included, may have
 // half a MiB: enough for [api.limit] to answer 414 itself to all but absurd
-// URLs. What is larger gets Go's own plain 431.
-func NewServer(handler http.Handler, logger *slog.Logger) *http.Server {
+// URLs. What is larger gets Go's own plain 431. There are no more connections
+// than most.
+func NewServer(handler http.Handler, most int, logger *slog.Logger) *http.Server {
 	return &http.Server{
 		Handler:           handler,
+		ConnState:         newConnections(most, logger).change,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       15 * time.Second, // the body included: at most 1 MiB
 		WriteTimeout:      60 * time.Second, // the body, the handler and a long list to a slow reader

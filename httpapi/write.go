@@ -21,9 +21,13 @@ var jsonType = []string{"application/json"} // shared, never appended to
 
 // writeJSON answers with the body that fill appends to the bytes it is given.
 func writeJSON(w http.ResponseWriter, status int, fill func([]byte) []byte) {
+	withBuffer(fill, func(body []byte) { writeBody(w, status, body) })
+}
+
+func withBuffer(fill func([]byte) []byte, write func(body []byte)) {
 	buffer := buffers.Get().(*[]byte)
 	body := fill((*buffer)[:0])
-	writeBody(w, status, body)
+	write(body)
 	if cap(body) <= largestKeptBuffer {
 		*buffer = body
 		buffers.Put(buffer)
@@ -54,11 +58,23 @@ func writeBody(w http.ResponseWriter, status int, body []byte) {
 // writeNothing answers 204.
 func writeNothing(w http.ResponseWriter) { w.WriteHeader(http.StatusNoContent) }
 
-// writeList answers 200 with an array of rows; none is [].
-func writeList[T any](w http.ResponseWriter, rows []T, appendRow func([]byte, T) []byte) {
-	writeJSON(w, http.StatusOK, func(dst []byte) []byte { return appendList(dst, rows, appendRow) })
+// writeLong answers 200 like writeJSON, with what may be long. Since that stays in
+// memory for as long as the client takes to read it, there must be room.
+func (a *api) writeLong(w http.ResponseWriter, r *http.Request, fill func([]byte) []byte) (err error) {
+	withBuffer(fill, func(body []byte) {
+		if len(body) > shortAnswer {
+			if !a.answers.take(len(body)) {
+				err = requestOf(r.Context()).admission.refuse()
+				return
+			}
+			defer a.answers.give(len(body))
+		}
+		writeBody(w, http.StatusOK, body)
+	})
+	return err
 }
 
+// appendList appends an array of rows; none is [].
 func appendList[T any](dst []byte, rows []T, appendRow func([]byte, T) []byte) []byte {
 	dst = append(dst, '[')
 	for i, row := range rows {

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"bytes"
 	"encoding/json"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -59,11 +60,16 @@ func TestTimeHasSixDecimalsInUTC(t *testing.T) {
 	}
 }
 
+func writeList[R any](w http.ResponseWriter, rows []R, appendRow func([]byte, R) []byte) error {
+	a := &api{answers: &room{}}
+	return a.writeLong(w, httptest.NewRequest("GET", "/", nil), func(dst []byte) []byte { return appendList(dst, rows, appendRow) })
+}
+
 func TestLists(t *testing.T) {
 	one := func(dst []byte, n int) []byte { return append(dst, byte('0'+n)) }
 	for want, rows := range map[string][]int{"[]": nil, "[1]": {1}, "[1,2,3]": {1, 2, 3}} {
 		answer := httptest.NewRecorder()
-		writeList(answer, rows, one)
+		_ = writeList(answer, rows, one)
 		expect(t, answer, 200, want)
 	}
 }
@@ -73,10 +79,10 @@ func TestLongListsDoNotSpoilBuffers(t *testing.T) {
 	for range 3 {
 		long := strings.Repeat("x", largestKeptBuffer)
 		answer := httptest.NewRecorder()
-		writeList(answer, []string{long, long}, appendString)
+		_ = writeList(answer, []string{long, long}, appendString)
 		expect(t, answer, 200, `["`+long+`","`+long+`"]`)
 		answer = httptest.NewRecorder()
-		writeList(answer, []string{"short"}, appendString)
+		_ = writeList(answer, []string{"short"}, appendString)
 		expect(t, answer, 200, `["short"]`)
 	}
 }

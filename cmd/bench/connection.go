@@ -36,9 +36,10 @@ func newConnection(socket net.Conn) *connection {
 
 // response is an answer as far as it is looked at.
 type response struct {
-	status  int
-	pending bool   // the read tables do not contain the write yet
-	body    []byte // until the next request
+	status     int
+	pending    bool   // the read tables do not contain the write yet
+	retryAfter bool   // it may be asked again
+	body       []byte // until the next request
 }
 
 // check tells what is wrong with an answer.
@@ -86,6 +87,8 @@ func (c *connection) do(request []byte) (response, error) {
 			}
 		case bytes.EqualFold(name, []byte(projectedHeader)):
 			r.pending = true
+		case bytes.EqualFold(name, []byte("Retry-After")):
+			r.retryAfter = true
 		}
 	}
 	if r.status == 204 || r.status == 304 {

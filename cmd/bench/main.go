@@ -51,6 +51,10 @@ func execute(ctx context.Context, args []string, stdin io.Reader, stdout, stderr
 		return runReport(args, stdout)
 	case "growth":
 		return runGrowth(ctx, args, stdout, stderr)
+	case "saturation":
+		return runSaturation(ctx, args, stdout, stderr)
+	case "offer":
+		return runOffer(ctx, stdin, stdout)
 	}
-	return fmt.Errorf("there is no command %q: they are run, yardstick, load, report and growth", command)
+	return fmt.Errorf("there is no command %q: they are run, growth, saturation, yardstick, load, offer and report", command)
 }

@@ -28,6 +28,7 @@ type Config struct {
 	RefreshTokenLifetime time.Duration // 24h
 	HashConcurrency      int           // the number of CPUs; each hash takes 19 MiB
 
+	MaxConnections int              // 10,000; fewer where the system does not let so many files be open
 	Throttle       httpapi.Throttle // 10, 300 and 600 a minute; 0 is off
 	TrustedProxies []netip.Prefix   // none: X-Forwarded-For is not looked at
 
@@ -88,6 +89,9 @@ var settings = []setting{
 	{name: "CARELOG_TRUSTED_PROXIES", flag: "trusted-proxies",
 		usage: "`addresses` of proxies whose X-Forwarded-For tells where a request comes from, as 10.0.0.5 or 10.0.0.0/8, comma separated (default none)",
 		set:   func(c *Config, s string) (err error) { c.TrustedProxies, err = parseProxies(s); return err }},
+	{name: "CARELOG_MAX_CONNECTIONS", flag: "max-connections", initial: "10000",
+		usage: "`number` of connections of clients; each takes 25 KiB while it is idle",
+		set:   func(c *Config, s string) error { return setInt(&c.MaxConnections, s, 1, 1_000_000) }},
 	{name: "DATABASE_URL",
 		usage: "PostgreSQL to use, as postgres://user:password@host:5432/name, instead of a private one; DB_NAME, DB_USER, DB_PASSWORD, DB_HOST and DB_PORT are understood too",
 		set:   func(c *Config, s string) error { c.DatabaseURL = s; return checkDatabaseURL(s) }},

@@ -37,8 +37,8 @@ func TestConfigDefaults(t *testing.T) {
 	want := Config{
 		Addr: "127.0.0.1:8000", DataDir: "/home/ann/.local/share/carelog",
 		AccessTokenLifetime: 5 * time.Minute, RefreshTokenLifetime: 24 * time.Hour, HashConcurrency: runtime.GOMAXPROCS(0),
-		Throttle:      httpapi.Throttle{LoginAccount: 10, LoginAddress: 300, Register: 600},
-		DatabaseConns: 16, StreamMaxAge: 72 * time.Hour, StreamMaxBytes: 32 << 20,
+		Throttle:       httpapi.Throttle{LoginAccount: 10, LoginAddress: 300, Register: 600},
+		MaxConnections: 10_000, DatabaseConns: 16, StreamMaxAge: 72 * time.Hour, StreamMaxBytes: 32 << 20,
 		ProjectionWait: 5 * time.Second, ShutdownTimeout: 15 * time.Second,
 		LogLevel: slog.LevelInfo, LogFormat: "text",
 	}
@@ -63,6 +63,7 @@ func TestConfigEverySetting(t *testing.T) {
 		"CARELOG_SHUTDOWN_TIMEOUT": "3s", "CARELOG_CORS_ORIGINS": "https://a.example, http://b.example:8080",
 		"CARELOG_LOG_LEVEL": "debug", "CARELOG_LOG_FORMAT": "json",
 		"CARELOG_THROTTLE_LOGIN_ACCOUNT": "0", "CARELOG_THROTTLE_LOGIN_ADDRESS": "7", "CARELOG_THROTTLE_REGISTER": "10000",
+		"CARELOG_MAX_CONNECTIONS": "77",
 		"CARELOG_TRUSTED_PROXIES": "10.1.2.3/8, 192.0.2.7,2001:db8::1/32, ::1,",
 	}
 	initial, _, err := loadConfig(variables(), nil)

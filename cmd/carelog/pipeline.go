@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -100,6 +101,8 @@ func (p *program) tryPipeline(ctx context.Context, key []byte) (_ *pipeline, err
 	if p.between.progress != nil {
 		progress = p.between.progress(progress)
 	}
+	bounds := p.bounds
+	bounds.Lists.Places = cmp.Or(bounds.Lists.Places, 2*p.config.DatabaseConns) // each has a connection to itself
 	l.api, err = httpapi.New(httpapi.Config{
 		Commands: &commands.Service{
 			Log: l.store, Records: projections.NewRecords(l.pool, l.store.LogID()), TagKey: l.store.TagKey(),
@@ -118,6 +121,7 @@ func (p *program) tryPipeline(ctx context.Context, key []byte) (_ *pipeline, err
 		AllowedOrigins:  p.config.CORSOrigins,
 		Throttle:        p.config.Throttle,
 		TrustedProxies:  p.config.TrustedProxies,
+		Bounds:          bounds,
 		RequestTimeout:  p.config.ProjectionWait + 5*time.Second,
 		Version:         version(),
 	})

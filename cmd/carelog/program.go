@@ -26,6 +26,7 @@ type program struct {
 	handler  atomic.Pointer[http.Handler] // what is served: the API, once it is there
 	running  chan struct{}
 	registry projections.Registry // of the events that are applied; tests set that of a newer program
+	bounds   httpapi.Bounds       // of what is served at once; tests lower them
 
 	postgres *postgres   // nil with a DATABASE_URL
 	nats     *natsServer // nil with a NATS_URL
@@ -122,7 +123,7 @@ func (p *program) Run(ctx context.Context) error {
 func (p *program) serve(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	server := httpapi.NewServer(http.HandlerFunc(p.serveHTTP), p.logger)
+	server := httpapi.NewServer(http.HandlerFunc(p.serveHTTP), p.maxConnections(), p.logger)
 	var parts errgroup.Group
 	parts.Go(func() error {
 		defer stop() // without requests there is nothing to do

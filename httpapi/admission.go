@@ -1,0 +1,218 @@
+package httpapi
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Bounds say how many requests this process serves at once, by kind, and what
+// they may take of memory. What is 0 has its default.
+type Bounds struct {
+	Changes  Bound // of records
+	Reads    Bound // of single records
+	Lists    Bound
+	Accounts Bound // registering, logging in, staying logged in
+
+	LargeBodies int // bytes, all together; default 64 MiB
+	LongAnswers int // bytes, all together; default 128 MiB
+}
+
+// Bound is that of one kind of requests.
+type Bound struct {
+	Places int           // requests that are served at once
+	Queue  int           // requests that wait for a place
+	Wait   time.Duration // for a place
+}
+
+// orElse is the bound with another's values where it has none.
+func (b Bound) orElse(initial Bound) Bound {
+	return Bound{cmp.Or(b.Places, initial.Places), cmp.Or(b.Queue, initial.Queue), cmp.Or(b.Wait, initial.Wait)}
+}
+
+// Changes share transactions, and reads of single records share statements: some
+// hundreds at once get more done than some dozens, and more than that only make
+// each other wait. A list has a database connection to itself, of which there are
+// 16. Accounts wait for each other's passwords to be hashed, and for [ErrBusy].
+// (`make bench-saturation`.)
+var defaultBounds = Bounds{
+	Changes:  Bound{256, 4096, 50 * time.Millisecond},
+	Reads:    Bound{256, 4096, 100 * time.Millisecond},
+	Lists:    Bound{32, 4096, 100 * time.Millisecond},
+	Accounts: Bound{256, 256, 100 * time.Millisecond},
+
+	LargeBodies: 64 << 20,
+	LongAnswers: 128 << 20,
+}
+
+var overloaded = newUnavailable("Too many requests are under way. Nothing was changed, try again later.")
+
+// admission lets a bounded number of requests be served at once. Without that,
+// what comes faster than it can be served would pile up, each waiting for all
+// before it, until nothing is answered in time any more. Those beyond the bound
+// wait for a place, in order of arrival, for a burst to pass; who gets none soon,
+// or finds too many waiting, is refused before any database is asked.
+//
+// A place is held while the server works, and never while a client is waited for:
+// it is taken when the body was read, and left when the answer begins to be
+// written. So clients that send or read slowly keep nobody else out; what they
+// keep of memory is bounded by a [room].
+type admission struct {
+	kind    string
+	bound   Bound
+	refused tally
+	logger  *slog.Logger
+
+	mu      sync.Mutex
+	served  int             // as many as there are places while somebody waits
+	waiting []chan struct{} // first come first; closed to give a place
+}
+
+// enter takes a place, which must be left. It fails with overloaded, or with the
+// context's error.
+func (a *admission) enter(ctx context.Context) error {
+	a.mu.Lock()
+	if a.served < a.bound.Places {
+		a.served++
+		a.mu.Unlock()
+		return nil
+	}
+	if len(a.waiting) >= a.bound.Queue {
+		a.mu.Unlock()
+		return a.refuse()
+	}
+	place := make(chan struct{})
+	a.waiting = append(a.waiting, place)
+	a.mu.Unlock()
+
+	timer := time.NewTimer(a.bound.Wait)
+	defer timer.Stop()
+	select {
+	case <-place:
+		return nil
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	gone := ctx.Err()
+	if a.withdraw(place) {
+		if gone != nil {
+			return gone
+		}
+		return a.refuse()
+	}
+	if gone != nil { // and the place has come all the same
+		a.leave()
+	}
+	return gone
+}
+
+// withdraw takes back a wait. It reports false when the place has come.
+func (a *admission) withdraw(place chan struct{}) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	i := slices.Index(a.waiting, place)
+	if i >= 0 {
+		a.waiting = slices.Delete(a.waiting, i, i+1)
+	}
+	return i >= 0
+}
+
+// leave gives the place to whoever waits first.
+func (a *admission) leave() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.waiting) == 0 {
+		a.served--
+		return
+	}
+	close(a.waiting[0])
+	a.waiting = slices.Delete(a.waiting, 0, 1)
+}
+
+// check refuses a request that would find no place, before its body is read.
+func (a *admission) check() error {
+	a.mu.Lock()
+	full := a.served >= a.bound.Places && len(a.waiting) >= a.bound.Queue
+	a.mu.Unlock()
+	if full {
+		return a.refuse()
+	}
+	return nil
+}
+
+// refuse answers overloaded. It counts, and tells of it from time to time.
+func (a *admission) refuse() error {
+	if n, tell := a.refused.add(); tell {
+		a.logger.Warn("requests were refused because too many were under way", "kind", a.kind, "refused", n)
+	}
+	return overloaded
+}
+
+// admissions are those of the API.
+type admissions struct {
+	changes, reads, lists, accounts *admission
+}
+
+func newAdmissions(bounds Bounds, logger *slog.Logger) admissions {
+	return admissions{
+		changes:  &admission{kind: "changes", bound: bounds.Changes.orElse(defaultBounds.Changes), logger: logger},
+		reads:    &admission{kind: "reads", bound: bounds.Reads.orElse(defaultBounds.Reads), logger: logger},
+		lists:    &admission{kind: "lists", bound: bounds.Lists.orElse(defaultBounds.Lists), logger: logger},
+		accounts: &admission{kind: "accounts", bound: bounds.Accounts.orElse(defaultBounds.Accounts), logger: logger},
+	}
+}
+
+func (a admissions) refused() Refused {
+	return Refused{a.changes.refused.total(), a.reads.refused.total(), a.lists.refused.total(), a.accounts.refused.total()}
+}
+
+// admitted guards a handler: a request without a body takes its place now, one
+// with a body when that was read ([takeBody]).
+func (a *api) admitted(to *admission, serve handler) handler {
+	return func(w http.ResponseWriter, r *http.Request) (err error) {
+		known := requestOf(r.Context())
+		known.admission, known.bodies = to, a.bodies
+		defer known.end()
+		switch r.Method {
+		case http.MethodPost, http.MethodPut, http.MethodPatch:
+			err = to.check()
+		default:
+			err = known.enter(r.Context())
+		}
+		if err != nil {
+			return err
+		}
+		return serve(w, r)
+	}
+}
+
+// account guards a handler about the account of who asks.
+func (a *api) account(serve handler) handler { return a.admitted(a.admissions.accounts, serve) }
+
+// enter takes a place for the request.
+func (known *request) enter(ctx context.Context) error {
+	if known.admission == nil || known.placed {
+		return nil
+	}
+	err := known.admission.enter(ctx)
+	known.placed = err == nil
+	return err
+}
+
+// leave leaves the request's place, if it has one.
+func (known *request) leave() {
+	if known.placed {
+		known.placed = false
+		known.admission.leave()
+	}
+}
+
+// end gives back all that the request has.
+func (known *request) end() {
+	known.leave()
+	known.drop()
+}
