@@ -43,7 +43,7 @@ func (r *growthReport) note(o growthOptions) {
 		fmt.Sprintf("rounds: %d, in each the servers in turns, %v measured after %v of the same load", o.Rounds, o.Duration, o.Warmup),
 		fmt.Sprintf("a server for each log, with %d connections to one PostgreSQL server, NATS inside the process, and log level %s", databaseConns, o.LogLevel),
 		"logs: filled by SQL with what Carelog would have written; vacuumed, analysed and with a checkpoint before the first round, vacuumed after each run",
-		"any of all: one after the other, far apart, so in the grown log nearly each is outside of shared_buffers, in the cache of the operating system",
+		"any of all: one after the other, far apart; pages that are not in shared_buffers then come from the cache of the operating system",
 	}
 }
 
@@ -135,7 +135,8 @@ func (r *growthReport) table() string {
 // logTable shows the logs, and the rebuilds.
 func (r *growthReport) logTable(w io.Writer) {
 	fmt.Fprintf(w, "\n| log | events | patients | database MiB | filled in s | read tables rebuilt in s | events/s | process MiB |\n|---|%s\n", strings.Repeat("---:|", 7))
-	for _, l := range r.Logs {
+	byLength := func(a, b grownLog) int { return cmp.Compare(a.Events, b.Events) }
+	for _, l := range slices.SortedStableFunc(slices.Values(r.Logs), byLength) {
 		fmt.Fprintf(w, "| %s | %s | %s | %s | %.0f | %.1f | %s | %s |\n", l.Name, thousands(float64(l.Events)), thousands(float64(l.Patients)),
 			thousands(l.Size), l.Fill, l.Rebuild, thousands(l.speed()), pair("%.0f", l.Peak))
 	}

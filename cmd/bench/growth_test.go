@@ -274,7 +274,7 @@ func TestGrowth(t *testing.T) {
 	defer stderr.Close()
 	var stdout bytes.Buffer
 	err = execute(t.Context(), []string{"growth", "-events", "2000", "-small", "1000", "-amendments", "50", "-carelog", program,
-		"-out", filepath.Join(dir, "growth"), "-rounds", "1", "-connections", "2", "-warmup", "5ms", "-duration", "50ms"}, nil, &stdout, stderr)
+		"-out", filepath.Join(dir, "growth"), "-rounds", "1", "-connections", "2", "-warmup", "5ms", "-duration", "100ms"}, nil, &stdout, stderr)
 	told, readErr := os.ReadFile(stderr.Name())
 	if err != nil || readErr != nil {
 		t.Fatalf("%v, %v\n%s", err, readErr, told)

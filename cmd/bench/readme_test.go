@@ -33,3 +33,22 @@ func TestReadmeShowsWhatWasMeasured(t *testing.T) {
 		t.Error("the README does not show the chart")
 	}
 }
+
+// TestReadmeShowsTheGrowth: so it does with that.
+func TestReadmeShowsTheGrowth(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	figures, err := os.ReadFile("../../deploy/growth.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var r growthReport
+	if err := json.Unmarshal(figures, &r); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(readme), r.table()) {
+		t.Errorf("the README's table is not that of deploy/growth.json, which is:\n%s", r.table())
+	}
+}
