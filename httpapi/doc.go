@@ -12,6 +12,7 @@
 //	routes.go            the one table of routes: 404, then the checks below
 //	negotiation.go       406
 //	auth.go, tokens.go   401 (verified.go remembers what was good)
+//	admission.go         503: too many under way (connections.go bounds those that are open, room.go what they hold)
 //	position.go          what reads and writes wait for
 //	idempotency.go       400: what the client knows a change by
 //	patient.go, ...      the handler, one file per noun

@@ -47,7 +47,7 @@ func parseSaturationOptions(args []string, stderr io.Writer) (o saturationOption
 	flags.DurationVar(&o.Warmup, "warmup", time.Second, "`duration` of the load before what the server carries is measured")
 	flags.DurationVar(&o.Duration, "duration", 5*time.Second, "`duration` of each measured interval")
 	flags.Float64Var(&o.factor, "factor", 2, "`times` what the server carries that are offered")
-	flags.IntVar(&o.across, "connections", 2048, "`number` of connections that the offer comes over")
+	flags.IntVar(&o.across, "connections", 1024, "`number` of connections that the offer comes over")
 	names := flags.String("rows", "post,get", "`rows` to measure")
 	if err := flags.Parse(args); err != nil {
 		return o, err
