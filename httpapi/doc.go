@@ -4,6 +4,7 @@
 //
 // Every request passes, in this order:
 //
+//	connections.go       how many there may be
 //	request_id.go        gives it an id and, at the end, its line in the access log
 //	recover.go           turns a panic into a 500
 //	security_headers.go  headers that every answer carries
@@ -12,13 +13,13 @@
 //	routes.go            the one table of routes: 404, then the checks below
 //	negotiation.go       406
 //	auth.go, tokens.go   401 (verified.go remembers what was good)
-//	admission.go         503: too many under way (connections.go bounds those that are open, room.go what they hold)
+//	admission.go         503: how many are served at once
 //	position.go          what reads and writes wait for
 //	idempotency.go       400: what the client knows a change by
 //	patient.go, ...      the handler, one file per noun
 //	etag.go              304, 412: what the client believes about the record
 //	page.go              which part of a list it asks for
-//	body.go, form.go     413, 415, 400: what the body says
+//	body.go, form.go     413, 415, 400: what the body says (room.go: how much all bodies may take)
 //	throttle.go          429: login and registration, by account and client_address.go
 //	errors.go            the one table from error to status, when there was one
 //	write.go             JSON, to the byte
@@ -27,7 +28,8 @@
 // Accept 406, authentication 401, method 405, existence 404, media type 415,
 // JSON 400, fields 400, and before a password is hashed 429. So a request without
 // credentials is told nothing else, and a record that is not there hides what is
-// wrong with the body. Of what Carelog adds, a header that cannot be read gets
+// wrong with the body. A 503 because of too many requests comes after the 405,
+// before anything of the request's record or body is looked at. Of what Carelog adds, a header that cannot be read gets
 // its 400 before existence, and a precondition that fails its 412 right after.
 //
 // # Reads
@@ -58,6 +60,26 @@
 // whether a request was carried out before (Idempotency-Key): both are races
 // that only the log can settle. If-None-Match counts for reads of single
 // records, and preconditions by date are not offered.
+//
+// # More than can be served
+//
+// Nothing here grows without a bound, however many ask:
+//
+//   - requests that are served, by kind, and those that wait to be, and for how
+//     long ([admission]); so the database, its connections and the appender have
+//     no more before them than that
+//   - connections, of which the quiet ones make room for others ([connections])
+//   - large bodies and long answers in memory, while their clients are slow
+//     ([room]); headers, by [NewServer]
+//   - passwords that are hashed ([ErrBusy]), and what is remembered of tokens and
+//     of attempts to log in
+//
+// Refusing costs half of what a small request costs, so a server that has more
+// to do than its CPUs can do carries less than it could. That is why a request
+// waits for a place at first: those who wait cost nothing, and a client that waits
+// sends nothing else. What does not ask for a place is answered without a
+// database, or by statements that all who ask share: /livez, /readyz, OPTIONS, and
+// whether a token's user may act.
 //
 // # What this package does not know
 //
