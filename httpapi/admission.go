@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -36,13 +37,18 @@ func (b Bound) orElse(initial Bound) Bound {
 
 // Changes share transactions, and reads of single records share statements: some
 // hundreds at once get more done than some dozens, and more than that only make
-// each other wait. A list has a database connection to itself, of which there are
-// 16. Accounts wait for each other's passwords to be hashed, and for [ErrBusy].
+// each other wait. A list has a database connection to itself; accounts wait for
+// each other's passwords to be hashed, up to [ErrBusy].
+//
+// To refuse a change costs a third of what it costs to carry it out, and what is
+// refused at once costs least: so the queue is no longer than places become free
+// for in time. To refuse a read costs as much as to serve it; those that wait cost
+// nothing, and their clients ask for nothing else meanwhile: so they all may.
 // (`make bench-saturation`.)
 var defaultBounds = Bounds{
-	Changes:  Bound{256, 4096, 50 * time.Millisecond},
+	Changes:  Bound{256, 256, 75 * time.Millisecond},
 	Reads:    Bound{256, 4096, 100 * time.Millisecond},
-	Lists:    Bound{32, 4096, 100 * time.Millisecond},
+	Lists:    Bound{8, 4096, 100 * time.Millisecond},
 	Accounts: Bound{256, 256, 100 * time.Millisecond},
 
 	LargeBodies: 64 << 20,
@@ -133,15 +139,11 @@ func (a *admission) leave() {
 	a.waiting = slices.Delete(a.waiting, 0, 1)
 }
 
-// check refuses a request that would find no place, before its body is read.
-func (a *admission) check() error {
+// isFull tells that nobody else may wait.
+func (a *admission) isFull() bool {
 	a.mu.Lock()
-	full := a.served >= a.bound.Places && len(a.waiting) >= a.bound.Queue
-	a.mu.Unlock()
-	if full {
-		return a.refuse()
-	}
-	return nil
+	defer a.mu.Unlock()
+	return len(a.waiting) >= a.bound.Queue
 }
 
 // refuse answers overloaded. It counts, and tells of it from time to time.
@@ -170,21 +172,41 @@ func (a admissions) refused() Refused {
 	return Refused{a.changes.refused.total(), a.reads.refused.total(), a.lists.refused.total(), a.accounts.refused.total()}
 }
 
+// shed refuses changes that could not even wait, before their checks: after those
+// it would cost half as much again. With reads there is less to be saved.
+func (a *api) shed(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if hasBody(r) || r.Method == http.MethodDelete {
+			to := a.admissions.changes
+			if strings.HasPrefix(r.URL.Path, "/api/auth/") {
+				to = a.admissions.accounts
+			}
+			if to.isFull() {
+				a.fail(w, r, to.refuse())
+				return
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// hasBody tells of a request for which there is a handler whether that reads a
+// body.
+func hasBody(r *http.Request) bool {
+	return r.Method == http.MethodPost || r.Method == http.MethodPut || r.Method == http.MethodPatch
+}
+
 // admitted guards a handler: a request without a body takes its place now, one
 // with a body when that was read ([takeBody]).
 func (a *api) admitted(to *admission, serve handler) handler {
-	return func(w http.ResponseWriter, r *http.Request) (err error) {
+	return func(w http.ResponseWriter, r *http.Request) error {
 		known := requestOf(r.Context())
 		known.admission, known.bodies = to, a.bodies
 		defer known.end()
-		switch r.Method {
-		case http.MethodPost, http.MethodPut, http.MethodPatch:
-			err = to.check()
-		default:
-			err = known.enter(r.Context())
-		}
-		if err != nil {
-			return err
+		if !hasBody(r) {
+			if err := known.enter(r.Context()); err != nil {
+				return err
+			}
 		}
 		return serve(w, r)
 	}

@@ -88,7 +88,7 @@ func asUser[T any](ctx context.Context, a *api, user projections.Session, query 
 	if err != nil {
 		return rows, err
 	}
-	if err := a.progress.Wait(ctx, pos); err != nil {
+	if err := a.await(ctx, pos); err != nil {
 		return rows, err
 	}
 	return query()

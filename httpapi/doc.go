@@ -29,8 +29,10 @@
 // JSON 400, fields 400, and before a password is hashed 429. So a request without
 // credentials is told nothing else, and a record that is not there hides what is
 // wrong with the body. A 503 because of too many requests comes after the 405,
-// before anything of the request's record or body is looked at. Of what Carelog adds, a header that cannot be read gets
-// its 400 before existence, and a precondition that fails its 412 right after.
+// before anything of the request's record or body is looked at; for changes that
+// could not even wait, before the 404 of routes. Of what Carelog adds, a header
+// that cannot be read gets its 400 before existence, and a precondition that fails
+// its 412 right after.
 //
 // # Reads
 //
@@ -74,12 +76,11 @@
 //   - passwords that are hashed ([ErrBusy]), and what is remembered of tokens and
 //     of attempts to log in
 //
-// Refusing costs half of what a small request costs, so a server that has more
-// to do than its CPUs can do carries less than it could. That is why a request
-// waits for a place at first: those who wait cost nothing, and a client that waits
-// sends nothing else. What does not ask for a place is answered without a
-// database, or by statements that all who ask share: /livez, /readyz, OPTIONS, and
-// whether a token's user may act.
+// Refusing is not for nothing: it costs a third of what a change costs. A server
+// that is offered twice what its CPUs can do carries out somewhat less than it
+// could. What does not ask for a place is answered without a database, or by
+// statements that all who ask share: /livez, /readyz, OPTIONS, and whether a token's
+// user may act.
 //
 // # What this package does not know
 //

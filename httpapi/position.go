@@ -90,5 +90,18 @@ func (a *api) awaitPosition(ctx context.Context, wanted string) error {
 	if events.Position(pos) > head {
 		return beyondTheHead
 	}
-	return a.progress.Wait(ctx, events.Position(pos))
+	return a.await(ctx, events.Position(pos))
+}
+
+// await waits until the read tables contain the position, for who is about to
+// read them. That may take as long as nobody applies events, and reads that need
+// not wait go on meanwhile: they get the places of those who do.
+func (a *api) await(ctx context.Context, pos events.Position) error {
+	known := requestOf(ctx)
+	placed := known.placed
+	known.leave()
+	if err := a.progress.Wait(ctx, pos); err != nil || !placed {
+		return err
+	}
+	return known.enter(ctx)
 }

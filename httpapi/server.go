@@ -171,7 +171,7 @@ func New(config Config) (http.Handler, error) {
 		answers:    &room{size: cmp.Or(config.Bounds.LongAnswers, defaultBounds.LongAnswers)},
 	}
 
-	handler := a.router(len(config.AllowedOrigins) > 0)
+	handler := a.shed(a.router(len(config.AllowedOrigins) > 0))
 	handler = cross(config.AllowedOrigins, handler)
 	handler = a.limit(cmp.Or(config.RequestTimeout, 10*time.Second), handler)
 	handler = secure(config.HSTS, handler)

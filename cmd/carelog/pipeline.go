@@ -102,7 +102,7 @@ func (p *program) tryPipeline(ctx context.Context, key []byte) (_ *pipeline, err
 		progress = p.between.progress(progress)
 	}
 	bounds := p.bounds
-	bounds.Lists.Places = cmp.Or(bounds.Lists.Places, 2*p.config.DatabaseConns) // each has a connection to itself
+	bounds.Lists.Places = cmp.Or(bounds.Lists.Places, max(1, p.config.DatabaseConns/2)) // each has a connection to itself
 	l.api, err = httpapi.New(httpapi.Config{
 		Commands: &commands.Service{
 			Log: l.store, Records: projections.NewRecords(l.pool, l.store.LogID()), TagKey: l.store.TagKey(),
