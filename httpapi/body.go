@@ -77,6 +77,8 @@ func readBody(r *http.Request) (body, error) {
 func takeBody(r *http.Request) (string, error) {
 	ctx := r.Context()
 	known := requestOf(ctx)
+	came := awaitBody(ctx)
+	defer came()
 	var read bytes.Buffer
 	from := http.MaxBytesReader(nil, r.Body, maxBody)
 	read.Grow(int(min(max(r.ContentLength, 0), smallBody)) + bytes.MinRead)
@@ -94,6 +96,9 @@ func takeBody(r *http.Request) (string, error) {
 	}
 	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
 		return "", bodyTooLarge
+	}
+	if !came() {
+		return "", overloaded // nobody hears it
 	}
 	if err := known.enter(ctx); err != nil {
 		return "", err

@@ -97,15 +97,15 @@ func TestLongestQuietConnection(t *testing.T) {
 			t.Fatalf("step %d: closed %v", i, victim)
 		}
 	}
-	if c.open != 3 || c.quiet.Len() != 1 || len(c.known) != 1 {
-		t.Errorf("%d are open, %d quiet, %d known", c.open, c.quiet.Len(), len(c.known))
+	if last := c.quiet.after; len(c.known) != 3 || last.conn != conns[6] || last.after != &c.quiet || c.quiet.before != last {
+		t.Errorf("%d are open, and the quiet ones are %+v", len(c.known), c.quiet)
 	}
 }
 
 func TestTooManyConnections(t *testing.T) {
 	w := newWorld(t)
 	g := newGate()
-	addr := serveAtMost(t, 3, http.HandlerFunc(func(answer http.ResponseWriter, r *http.Request) {
+	addr := serveAtMost(t, 4, http.HandlerFunc(func(answer http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/gate" {
 			g.pass()
 		}
@@ -122,7 +122,9 @@ func TestTooManyConnections(t *testing.T) {
 	serve()
 	silent, slow := call(t, addr), call(t, addr)
 	slow.say(getGate[:20])
-	for i, c := range []*caller{silent, slow} {
+	slowBody := call(t, addr)
+	slowBody.say("POST /api/auth/login/ HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 4000\r\n\r\n{")
+	for i, c := range []*caller{silent, slow, slowBody} {
 		serve()
 		if !c.isClosed(20 * time.Second) {
 			t.Fatalf("%d more, and it was not made room for them", i+1)
@@ -137,7 +139,7 @@ func TestTooManyConnections(t *testing.T) {
 		c.say(getLive)
 		c.hears(200)
 	}
-	if lines := w.log.lines("to make room"); len(lines) != 1 || !strings.Contains(lines[0], `"closed":1,"most":3}`) {
+	if lines := w.log.lines("to make room"); len(lines) != 1 || !strings.Contains(lines[0], `"closed":1,"most":4}`) {
 		t.Errorf("told %q", lines)
 	}
 }

@@ -185,9 +185,11 @@ func New(config Config) (http.Handler, error) {
 // URLs. What is larger gets Go's own plain 431. There are no more connections
 // than most.
 func NewServer(handler http.Handler, most int, logger *slog.Logger) *http.Server {
+	connections := newConnections(most, logger)
 	return &http.Server{
 		Handler:           handler,
-		ConnState:         newConnections(most, logger).change,
+		ConnState:         connections.change,
+		ConnContext:       connections.tell,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       15 * time.Second, // the body included: at most 1 MiB
 		WriteTimeout:      60 * time.Second, // the body, the handler and a long list to a slow reader
