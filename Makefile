@@ -57,7 +57,7 @@ bench-growth: build ## measure a log of 10 million events against a short one fo
 	bin/carelog with-postgres --durable -- bin/bench growth $(BENCH)
 
 .PHONY: bench-saturation
-bench-saturation: build ## offer the server twice the load that it carries, for half a minute
+bench-saturation: build ## offer twice what the server carries, and see that it sheds the rest; BENCH=-help tells what can be set
 	$(BUILD) -o bin/bench ./cmd/bench
 	@$(POSTGRES)
 	bin/carelog with-postgres --durable -- bin/bench saturation $(BENCH)

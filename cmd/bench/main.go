@@ -4,7 +4,8 @@
 //	bench yardstick  is the other server (yardstick.go)
 //	bench load       is the load generator (load.go)
 //	bench report     makes table and chart of figures that were measured before
-//	bench saturation offers more than it can carry (saturation.go), by `make bench-saturation`; bench offer is the load
+//	bench saturation offers more than it can carry (saturation.go), by `make bench-saturation`
+//	bench offer      is the load generator for that (offer.go)
 //	bench growth     measures Carelog with a long log against a short one (growth.go), by `make bench-growth`
 //
 // The first is run.go, and starts the next two. What comes out is a

@@ -14,27 +14,15 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// saturationOptions say how `bench saturation` measures.
+// acceptedWithin is how long 99 % of those may take that an overloaded server
+// accepts.
+const acceptedWithin = 250 * time.Millisecond
+
+// saturationOptions say how much more is offered than can be carried.
 type saturationOptions struct {
 	options
-	factor float64 // of what the server carries
-	across int     // connections that the load comes over
-}
-
-// maxAccepted is what 99 % of those that an overloaded server accepts must not
-// wait longer for.
-const maxAccepted = 250 * time.Millisecond
-
-// saturation is what came of one row.
-type saturation struct {
-	row     row
-	carried float64 // requests per second, closed loop
-	p99     time.Duration
-	asked   float64 // rate of the offer
-	offered offered
-	before  int64 // resident memory of the server, in bytes
-	peak    int64
-	stored  int64 // new events; -1 for a row that stores none
+	factor float64 // of what is carried
+	over   int     // connections
 }
 
 func parseSaturationOptions(args []string, stderr io.Writer) (o saturationOptions, err error) {
@@ -44,14 +32,15 @@ func parseSaturationOptions(args []string, stderr io.Writer) (o saturationOption
 		"`URL` of a PostgreSQL server, as its superuser; a database is made on it (default $CARELOG_TEST_DATABASE_URL)")
 	flags.StringVar(&o.Carelog, "carelog", "bin/carelog", "Carelog's `program`")
 	flags.StringVar(&o.LogLevel, "log-level", "info", "Carelog's `level` of logging")
-	flags.DurationVar(&o.Warmup, "warmup", time.Second, "`duration` of the load before what the server carries is measured")
-	flags.DurationVar(&o.Duration, "duration", 5*time.Second, "`duration` of each measured interval")
-	flags.Float64Var(&o.factor, "factor", 2, "`times` what the server carries that are offered")
-	flags.IntVar(&o.across, "connections", 1024, "`number` of connections that the offer comes over")
+	flags.DurationVar(&o.Warmup, "warmup", time.Second, "`duration` of the load before it is measured what is carried")
+	flags.DurationVar(&o.Duration, "duration", 5*time.Second, "`duration` of that, and of the offer")
+	flags.Float64Var(&o.factor, "factor", 2, "`times` what is carried that are offered")
+	flags.IntVar(&o.over, "connections", 2048, "`number` of connections over which it is offered")
 	names := flags.String("rows", "post,get", "`rows` to measure")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
+	o.Args = strings.Join(args, " ")
 	for name := range strings.SplitSeq(*names, ",") {
 		r, err := rowNamed(name)
 		if err != nil {
@@ -62,7 +51,7 @@ func parseSaturationOptions(args []string, stderr io.Writer) (o saturationOption
 	switch {
 	case flags.NArg() > 0:
 		return o, fmt.Errorf("what is %q?", flags.Arg(0))
-	case o.Duration <= 0 || o.Warmup < 0 || o.factor <= 0 || o.across < 1:
+	case o.Duration <= 0 || o.Warmup < 0 || o.factor <= 0 || o.over < 1:
 		return o, errors.New("-duration, -factor and -connections must be more than 0")
 	case o.Database == "":
 		return o, errors.New("no PostgreSQL server: start it by `make bench-saturation`, or name one by -database")
@@ -71,8 +60,9 @@ func parseSaturationOptions(args []string, stderr io.Writer) (o saturationOption
 	return o, err
 }
 
-// runSaturation offers Carelog more than it can carry and tells what it does. It
-// fails when it does not do as it should.
+// runSaturation measures what Carelog carries, offers more than that, and tells
+// what becomes of it. It fails when too much of what is accepted takes too long,
+// and when anything is neither carried out nor shed.
 func runSaturation(ctx context.Context, args []string, stdout, stderr io.Writer) (err error) {
 	o, err := parseSaturationOptions(args, stderr)
 	if err != nil {
@@ -97,7 +87,7 @@ func runSaturation(ctx context.Context, args []string, stdout, stderr io.Writer)
 		return err
 	}
 	defer d.conn.Close(context.WithoutCancel(ctx))
-	log, err := os.Create(filepath.Join(dir, "log"))
+	log, err := os.Create(filepath.Join(dir, "log")) // with a line for each request
 	if err != nil {
 		return err
 	}
@@ -107,97 +97,105 @@ func runSaturation(ctx context.Context, args []string, stdout, stderr io.Writer)
 		return err
 	}
 	defer server.stop()
+	r := &saturationReport{options: o}
+	if r.machine, err = lookAround(ctx, d, o.options); err != nil {
+		return err
+	}
 	if err := server.prepare(ctx, 0); err != nil {
 		return fmt.Errorf("prepare Carelog: %w", err)
 	}
-	machine, err := lookAround(ctx, d, o.options)
-	if err != nil {
-		return err
-	}
-	var all []saturation
-	for _, r := range o.Rows {
-		s, err := saturate(ctx, o, server, r, stderr)
+	s := &session{options: o.options, postmaster: d.postmaster(ctx), stderr: stderr}
+	for _, row := range o.Rows {
+		result, err := s.saturate(ctx, server, row, o)
+		if ctx.Err() != nil {
+			return errors.New("interrupted")
+		}
 		if err != nil {
-			return fmt.Errorf("%s: %w", r.title, err)
+			return fmt.Errorf("%s: %w", row.title, err)
 		}
-		all = append(all, s)
+		r.results = append(r.results, result)
 	}
-	writeSaturation(stdout, machine, o, all)
-	var wrong []error
-	for _, s := range all {
-		if err := s.check(); err != nil {
-			wrong = append(wrong, fmt.Errorf("%s: %w", s.row.title, err))
-		}
-	}
-	return errors.Join(wrong...)
+	fmt.Fprint(stdout, r.table())
+	return r.check()
 }
 
-func saturate(ctx context.Context, o saturationOptions, server *server, r row, stderr io.Writer) (s saturation, err error) {
-	s = saturation{row: r, stored: -1}
-	carried, err := startLoad(ctx, job{
-		Addr: server.addr, Row: r.name, Stock: server.stock, First: server.sent[r.name],
-		Connections: 128, Warmup: o.Warmup, Duration: o.Duration,
-	}, stderr, func() {})
-	if err != nil {
-		return s, err
-	}
-	if carried.Failed > 0 {
-		return s, fmt.Errorf("%d of %d requests failed before there was any overload, one of them: %s", carried.Failed, carried.Sent, carried.Failure)
-	}
-	server.sent[r.name] += carried.Sent
-	s.carried, s.p99 = float64(carried.Requests)/carried.Elapsed.Seconds(), carried.P99
-	if _, err := server.settle(ctx); err != nil {
-		return s, err
-	}
-	if err := server.database.tidy(ctx); err != nil {
-		return s, err
-	}
-	head := func() (n int64, err error) {
-		return n, server.database.conn.QueryRow(ctx, "select coalesce(max(position), 0) from events").Scan(&n)
-	}
-	first, err := head()
-	if err != nil {
-		return s, err
-	}
-	s.asked = o.factor * s.carried
-	s.before = residentOf(server.cmd.Process.Pid)
-	watched, stopWatching := context.WithCancel(ctx)
-	peak := make(chan int64, 1)
-	go func() { peak <- watchResident(watched, server.cmd.Process.Pid) }()
-	s.offered, err = startOffer(ctx, offer{
-		Addr: server.addr, Row: r.name, Stock: server.stock, First: server.sent[r.name],
-		Rate: s.asked, Connections: o.across, Duration: o.Duration,
-	}, stderr)
-	stopWatching()
-	s.peak = <-peak
-	if err != nil {
-		return s, fmt.Errorf("load generator: %w", err)
-	}
-	server.sent[r.name] += s.offered.Sent
-	if _, err := server.settle(ctx); err != nil {
-		return s, err
-	}
-	if r.method != "GET" {
-		last, err := head()
-		if err != nil {
-			return s, err
-		}
-		s.stored = last - first
-	}
-	return s, server.database.tidy(ctx)
+// saturation is what came of one row. What the system does not tell is 0.
+type saturation struct {
+	row     row
+	carried run
+	asked   float64 // requests per second to offer
+	offered offered
+	stored  int64   // events, while it was offered
+	before  float64 // MiB that the server had in memory
+	peak    float64
+	others  float64 // cores that were used by what is not measured
 }
 
-// watchResident is the most memory that a process has until the context ends.
-func watchResident(ctx context.Context, pid int) (most int64) {
-	ticks := time.NewTicker(50 * time.Millisecond)
-	defer ticks.Stop()
-	for {
-		most = max(most, residentOf(pid))
-		select {
-		case <-ticks.C:
-		case <-ctx.Done():
-			return most
+// saturate measures what the server carries with 128 connections in a closed
+// loop, and then offers it more.
+func (s *session) saturate(ctx context.Context, server *server, r row, o saturationOptions) (result saturation, err error) {
+	result.row = r
+	if result.carried, err = s.run(ctx, server, r, 128); err != nil {
+		return result, err
+	}
+	result.asked = o.factor * result.carried.Throughput
+	before, err := server.database.head(ctx)
+	if err != nil {
+		return result, err
+	}
+	watch := watchMemory(server.cmd.Process.Pid)
+	start := s.sample(server)
+	result.offered, err = startOffer(ctx, offer{
+		Addr: server.addr, Row: r.name, Stock: server.stock, First: server.sent[r.name],
+		Rate: result.asked, Connections: o.over, Duration: o.Duration,
+	}, s.stderr)
+	used := s.sample(server).since(start)
+	result.before, result.peak = watch()
+	if err != nil {
+		return result, fmt.Errorf("load generator: %w", err)
+	}
+	server.sent[r.name] += result.offered.Sent
+	others := used.machine - used.server - used.postgres - result.offered.CPU
+	result.others = max(0, others).Seconds() / result.offered.Elapsed.Seconds()
+	if _, err := server.settle(ctx); err != nil {
+		return result, err
+	}
+	after, err := server.database.head(ctx)
+	if err != nil {
+		return result, err
+	}
+	result.stored = after - before
+	return result, server.database.tidy(ctx)
+}
+
+// head is the position of the last event.
+func (d *database) head(ctx context.Context) (n int64, err error) {
+	return n, d.conn.QueryRow(ctx, "select coalesce(max(position), 0) from events").Scan(&n)
+}
+
+// watchMemory looks at what a process has in memory until it is asked what that
+// was at first, and what at most, in MiB.
+func watchMemory(pid int) func() (first, most float64) {
+	look := func() float64 { return float64(residentOf(pid)) / (1 << 20) }
+	first := look()
+	stop, most := make(chan struct{}), make(chan float64)
+	go func() {
+		peak := first
+		ticks := time.NewTicker(50 * time.Millisecond)
+		defer ticks.Stop()
+		for {
+			select {
+			case <-ticks.C:
+				peak = max(peak, look())
+			case <-stop:
+				most <- peak
+				return
+			}
 		}
+	}()
+	return func() (float64, float64) {
+		close(stop)
+		return first, <-most
 	}
 }
 
@@ -208,28 +206,10 @@ func (s saturation) check() error {
 		return fmt.Errorf("%d of %d requests were neither carried out nor shed, one of them: %s", o.Failed, o.Sent, o.Failure)
 	case o.Accepted == 0:
 		return errors.New("nothing was accepted")
-	case o.P99 >= maxAccepted:
-		return fmt.Errorf("of those accepted 99 %% waited %v, more than %v", o.P99, maxAccepted)
-	case s.stored >= 0 && s.stored != o.Accepted:
+	case o.P99 >= acceptedWithin:
+		return fmt.Errorf("of what was accepted 1 %% took %v or longer, and may take %v", o.P99.Round(time.Millisecond), acceptedWithin)
+	case s.row.method != "GET" && s.stored != o.Accepted:
 		return fmt.Errorf("%d requests were answered 2xx, and %d events were stored", o.Accepted, s.stored)
 	}
 	return nil
-}
-
-func writeSaturation(w io.Writer, m machine, o saturationOptions, all []saturation) {
-	for _, line := range m.lines() {
-		fmt.Fprintf(w, "- %s\n", line)
-	}
-	fmt.Fprintf(w, "- carried: closed loop, 128 connections; offered: open loop, %v over %d connections; log level %s\n\n", o.Duration, o.across, o.LogLevel)
-	header := []string{"", "carried/s", "p99 ms", "to offer/s", "offered/s", "accepted/s", "shed/s", "p50 ms", "p99 ms", "longest ms", "shed p99 ms", "MiB before", "peak", "errors", "generator CPU"}
-	fmt.Fprintf(w, "| %s |\n|---|%s\n", strings.Join(header, " | "), strings.Repeat("---:|", len(header)-1))
-	for _, s := range all {
-		per := func(n int64) string { return thousands(float64(n) / s.offered.Elapsed.Seconds()) }
-		ms := func(d time.Duration) string { return fmt.Sprintf("%.0f", milliseconds(d)) }
-		mib := func(n int64) string { return fmt.Sprintf("%d", n>>20) }
-		fmt.Fprintf(w, "| %s |\n", strings.Join([]string{s.row.title, thousands(s.carried), ms(s.p99), thousands(s.asked), per(s.offered.Sent),
-			per(s.offered.Accepted), per(s.offered.Shed), ms(s.offered.P50), ms(s.offered.P99), ms(s.offered.Longest), ms(s.offered.ShedP99),
-			mib(s.before), mib(s.peak), fmt.Sprint(s.offered.Failed),
-			fmt.Sprintf("%.0f %%", 100*s.offered.CPU.Seconds()/s.offered.Elapsed.Seconds())}, " | "))
-	}
 }
