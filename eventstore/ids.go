@@ -2,6 +2,7 @@ package eventstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -140,16 +141,25 @@ func (s *Store) drawFor(ctx context.Context, d *draws, first *draw) {
 	}
 	d.mu.Unlock()
 
-	ids, err := s.nextValues(context.WithoutCancel(ctx), d.sequence, len(group)+ahead)
+	var ids []int64
+	err := errNotDrawn
+	defer func() { d.finish(group, ids, err) }() // also when a panic is on its way
+	ids, err = s.nextValues(context.WithoutCancel(ctx), d.sequence, len(group)+ahead)
+}
+
+var errNotDrawn = errors.New("the drawing of ids was given up")
+
+// finish hands out what was drawn for a group, the first of whom has led it, and
+// keeps the rest. It leaves the next round trip to the first who has come meanwhile.
+func (d *draws) finish(group []*draw, ids []int64, err error) {
 	for i, one := range group {
 		if one.err = err; err == nil {
 			one.id = ids[i]
 		}
-		if one != first {
+		if i > 0 {
 			one.wake <- struct{}{}
 		}
 	}
-
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.spare, d.given, d.drawn = nil, len(group), time.Now()

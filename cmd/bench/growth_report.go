@@ -2,11 +2,8 @@ package main
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -163,16 +160,9 @@ func (r *growthReport) log(name string) grownLog {
 
 // write writes the table to w, and the figures to a file.
 func (r *growthReport) write(path string, w io.Writer) error {
-	figures, err := json.MarshalIndent(r, "", "\t")
-	if err != nil {
+	if err := writeFigures(path, r); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return err
-	}
-	if err := os.WriteFile(path+".json", append(figures, '\n'), 0o644); err != nil {
-		return err
-	}
-	_, err = io.WriteString(w, r.table())
+	_, err := io.WriteString(w, r.table())
 	return err
 }

@@ -35,12 +35,8 @@ func parseOptions(args []string, stderr io.Writer) (o options, err error) {
 		return o, err
 	}
 	o.Args = strings.Join(args, " ")
-	for name := range strings.SplitSeq(*names, ",") {
-		r, err := rowNamed(name)
-		if err != nil {
-			return o, err
-		}
-		o.Rows = append(o.Rows, r)
+	if o.Rows, err = rowsNamed(*names); err != nil {
+		return o, err
 	}
 	err = check()
 	return o, err

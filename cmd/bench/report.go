@@ -165,19 +165,24 @@ func runReport(args []string, stdout io.Writer) error {
 
 // write writes the table to w, and figures and chart to files.
 func (r *report) write(path string, w io.Writer) error {
-	figures, err := json.MarshalIndent(r, "", "\t")
+	if err := writeFigures(path, r); err != nil {
+		return err
+	}
+	if err := os.WriteFile(path+".svg", chart(r), 0o644); err != nil {
+		return err
+	}
+	_, err := io.WriteString(w, r.table())
+	return err
+}
+
+// writeFigures writes a report as JSON to the path and .json.
+func writeFigures(path string, report any) error {
+	figures, err := json.MarshalIndent(report, "", "\t")
 	if err != nil {
 		return err
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	if err := os.WriteFile(path+".json", append(figures, '\n'), 0o644); err != nil {
-		return err
-	}
-	if err := os.WriteFile(path+".svg", chart(r), 0o644); err != nil {
-		return err
-	}
-	_, err = io.WriteString(w, r.table())
-	return err
+	return os.WriteFile(path+".json", append(figures, '\n'), 0o644)
 }

@@ -126,6 +126,18 @@ func rowNamed(name string) (row, error) {
 	return rows[i], nil
 }
 
+// rowsNamed answers the rows of a list of names with commas between.
+func rowsNamed(list string) (named []row, err error) {
+	for name := range strings.SplitSeq(list, ",") {
+		r, err := rowNamed(name)
+		if err != nil {
+			return nil, err
+		}
+		named = append(named, r)
+	}
+	return named, nil
+}
+
 func rowNames() (names []string) {
 	for _, r := range rows {
 		names = append(names, r.name)

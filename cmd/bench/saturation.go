@@ -41,12 +41,8 @@ func parseSaturationOptions(args []string, stderr io.Writer) (o saturationOption
 		return o, err
 	}
 	o.Args = strings.Join(args, " ")
-	for name := range strings.SplitSeq(*names, ",") {
-		r, err := rowNamed(name)
-		if err != nil {
-			return o, err
-		}
-		o.Rows = append(o.Rows, r)
+	if o.Rows, err = rowsNamed(*names); err != nil {
+		return o, err
 	}
 	switch {
 	case flags.NArg() > 0:
