@@ -144,6 +144,7 @@ func TestBatchesInDisorder(t *testing.T) {
 			doing := []string{"as it is", "doubled", "lost", "its halves swapped", "held back", "as it is"}[number%6]
 			if doing == "its halves swapped" && len(evs) < 2 {
 				doing = "as it is"
+				number-- // it is done to the next batch that has halves
 			}
 			seen[doing]++
 			switch doing {
