@@ -75,7 +75,7 @@ func (r repeatable) carriedOut(history []fact) (end int, err error) {
 	if first < 0 {
 		return 0, nil
 	}
-	metadata, err := history[first].metadata()
+	metadata, err := history[first].DecodeMetadata()
 	if err != nil {
 		return 0, err
 	}
@@ -85,7 +85,7 @@ func (r repeatable) carriedOut(history []fact) (end int, err error) {
 	// What else the command led to follows directly and names its cause.
 	cause := history[first].ID.String()
 	for end = first + 1; end < len(history); end++ {
-		metadata, err := history[end].metadata()
+		metadata, err := history[end].DecodeMetadata()
 		if err != nil {
 			return 0, err
 		}
@@ -94,12 +94,4 @@ func (r repeatable) carriedOut(history []fact) (end int, err error) {
 		}
 	}
 	return end, nil
-}
-
-func (f fact) metadata() (events.Metadata, error) {
-	var m events.Metadata
-	if err := json.Unmarshal(f.Metadata, &m); err != nil {
-		return m, fmt.Errorf("read the metadata of event %d: %w", f.Position, err)
-	}
-	return m, nil
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -47,13 +48,28 @@ type Event struct {
 // Subject names the record an event is about, for instance "patient/42". It is
 // taken from the tag of the event's own entity and empty without one.
 func (e Event) Subject() string {
-	entity := string(e.Type.Entity())
+	entity, id := e.subject()
+	if id == "" {
+		return ""
+	}
+	return entity + "/" + id
+}
+
+// About answers the kind and the id of the record an event is about, 0 without one.
+func (e Event) About() (Kind, int64) {
+	entity, text := e.subject()
+	id, _ := strconv.ParseInt(text, 10, 64)
+	return Kind(entity), id
+}
+
+func (e Event) subject() (entity, id string) {
+	entity = string(e.Type.Entity())
 	for _, tag := range e.Tags {
 		if id, ok := strings.CutPrefix(string(tag), entity+":"); ok {
-			return entity + "/" + id
+			return entity, id
 		}
 	}
-	return ""
+	return entity, ""
 }
 
 // Recorded is an event as the log holds it.
@@ -81,6 +97,15 @@ type Metadata struct {
 	Fingerprint string `json:"fingerprint,omitempty"`
 }
 
+// DecodeMetadata answers the event's metadata.
+func (e Event) DecodeMetadata() (Metadata, error) {
+	var m Metadata
+	if err := json.Unmarshal(e.Metadata, &m); err != nil {
+		return m, fmt.Errorf("decode the metadata of event %s: %w", e.ID, err)
+	}
+	return m, nil
+}
+
 // Actor is who acts: a user, or a tool run by an operator.
 type Actor struct {
 	UserID   int64  `json:"user_id,omitempty"`
@@ -93,6 +118,9 @@ var (
 	// ErrConflict: an event that matches the append condition was there; nothing
 	// was appended. Read again, decide again.
 	ErrConflict = errors.New("the log has moved on: an event matches the append condition")
+
+	// ErrFuture: the log is asked about a time that has not come yet.
+	ErrFuture = errors.New("this time has not come yet")
 
 	// ErrUnavailable: the log cannot be reached now. What was to be appended
 	// is not there, unless the error also is an ErrOutcomeUnknown.

@@ -58,3 +58,21 @@ type AppendCondition struct {
 	FailIfMatch Query
 	After       Position
 }
+
+// Selection is a part of the log. What it asks for must all be true of an event;
+// the zero value selects every event.
+type Selection struct {
+	Query Query    // events that match it; without items: every event
+	Kind  Kind     // events of this kind of record, by their type ([Type.Entity]); only without a Query; empty: of every kind
+	Actor Actor    // events whose actor has these values, where they are not zero
+	After Position // events after this position
+	Until Position // events up to this position; 0: to the head of the log
+}
+
+// Validate reports what makes the selection unanswerable.
+func (s Selection) Validate() error {
+	if s.Kind != "" && len(s.Query) > 0 {
+		return errors.New("select events by kind or by query, not by both")
+	}
+	return s.Query.Validate()
+}

@@ -106,7 +106,7 @@ func BenchmarkRead(b *testing.B) {
 	stream := func(b *testing.B, q events.Query, want int) {
 		for b.Loop() {
 			n := 0
-			for _, err := range s.Stream(b.Context(), q, 0) {
+			for _, err := range s.Stream(b.Context(), events.Selection{Query: q}) {
 				if err != nil {
 					b.Fatal(err)
 				}

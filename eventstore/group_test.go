@@ -257,7 +257,7 @@ func TestWhatFitsIsAppended(t *testing.T) {
 	if _, err := s.Append(t.Context(), []events.Event{event("b.done")}, none(0, "a.done", odd.Tags...)); !errors.Is(err, events.ErrConflict) {
 		t.Errorf("a condition on its tags: %v", err)
 	}
-	for e, err := range s.Stream(t.Context(), events.Query{{Tags: odd.Tags}}, 0) {
+	for e, err := range s.Stream(t.Context(), events.Selection{Query: events.Query{{Tags: odd.Tags}}}) {
 		if err != nil || e.Position != 2 || string(e.Data) != string(odd.Data) || fmt.Sprint(e.Tags) != fmt.Sprint(odd.Tags) {
 			t.Errorf("position %d, %v", e.Position, err)
 		}

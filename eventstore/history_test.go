@@ -70,7 +70,7 @@ func report(t testing.TB, violations []string) {
 func readLog(t testing.TB, s *eventstore.Store) []events.Recorded {
 	t.Helper()
 	var log []events.Recorded
-	for e, err := range s.Stream(t.Context(), nil, 0) {
+	for e, err := range s.Stream(t.Context(), events.Selection{}) {
 		if err != nil {
 			t.Fatal(err)
 		}

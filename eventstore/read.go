@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -32,33 +33,131 @@ func (s *Store) Head(ctx context.Context) (events.Position, error) {
 	return head, nil
 }
 
-// Read answers at most limit events that follow a position, in order.
+// Read answers at most limit events that follow a position, in order. It reads by
+// keyset: the cost does not grow with the position.
 func (s *Store) Read(ctx context.Context, after events.Position, limit int) ([]events.Recorded, error) {
-	return s.page(ctx, nil, after, limit)
+	found, err := s.collect(ctx, `select `+columns+` from events where position > $1 order by position limit $2`, []any{int64(after), limit})
+	if err != nil {
+		return nil, fmt.Errorf("read events: %w", classify(err))
+	}
+	return found, nil
 }
 
-// Stream answers the events that follow a position and match the query, or all
-// where the query has no items, in order and in constant memory. It ends at the
-// head of the log, or with an error.
-func (s *Store) Stream(ctx context.Context, q events.Query, after events.Position) iter.Seq2[events.Recorded, error] {
+// Stream answers the events of a selection, in order and in constant memory: no
+// statement and no connection is held while the caller works. It ends at the head
+// of the log, or with an error.
+func (s *Store) Stream(ctx context.Context, selected events.Selection) iter.Seq2[events.Recorded, error] {
 	return func(yield func(events.Recorded, error) bool) {
-		for {
-			page, err := s.page(ctx, q, after, pageSize)
+		if err := selected.Validate(); err != nil {
+			yield(events.Recorded{}, fmt.Errorf("read events: %w", err))
+			return
+		}
+		read := s.streamAll
+		if len(selected.Query) > 0 || selected.Kind != "" {
+			read = s.streamFound
+		}
+		for e, err := range read(ctx, selected) {
 			if err != nil {
-				yield(events.Recorded{}, err)
-				return
+				err = fmt.Errorf("read events: %w", classify(err))
 			}
-			for _, e := range page {
-				if !yield(e, nil) {
-					return
-				}
-				after = e.Position
-			}
-			if len(page) < pageSize {
+			if !yield(e, err) || err != nil {
 				return
 			}
 		}
 	}
+}
+
+// streamAll walks along the log.
+func (s *Store) streamAll(ctx context.Context, selected events.Selection) iter.Seq2[events.Recorded, error] {
+	return func(yield func(events.Recorded, error) bool) {
+		for {
+			var args arguments
+			sql := `select ` + columns + ` from events where position > ` + args.add(int64(selected.After)) + upTo(selected, &args) + byActor(selected.Actor, &args) +
+				` order by position limit ` + args.add(pageSize)
+			page, err := s.collect(ctx, sql, args)
+			if !hand(page, err, yield) || len(page) < pageSize {
+				return
+			}
+			selected.After = page[len(page)-1].Position
+		}
+	}
+}
+
+// foundAtOnce is how many positions a stream looks up at a time: 8 bytes each.
+const foundAtOnce = 100_000
+
+// streamFound looks up which events are selected, many at a time, and reads those
+// a page at a time. Looking them up for each page would walk through all that
+// come after it, again and again.
+func (s *Store) streamFound(ctx context.Context, selected events.Selection) iter.Seq2[events.Recorded, error] {
+	return func(yield func(events.Recorded, error) bool) {
+		for {
+			var args arguments
+			positions := ofKind(selected, &args)
+			if len(selected.Query) > 0 {
+				positions = selection(selected.Query, selected.After, selected.Until, &args)
+			}
+			rows, err := s.config.Pool.Query(ctx, `select position from (`+positions+`) as found order by position limit `+args.add(foundAtOnce), args...)
+			var found []int64
+			if err == nil {
+				found, err = pgx.CollectRows(rows, pgx.RowTo[int64])
+			}
+			if err != nil {
+				yield(events.Recorded{}, err)
+				return
+			}
+			for some := range slices.Chunk(found, pageSize) {
+				args := arguments{some}
+				sql := `select ` + columns + ` from events where position = any($1)` + byActor(selected.Actor, &args) + ` order by position`
+				if page, err := s.collect(ctx, sql, args); !hand(page, err, yield) {
+					return
+				}
+			}
+			if len(found) < foundAtOnce {
+				return
+			}
+			selected.After = events.Position(found[len(found)-1])
+		}
+	}
+}
+
+// hand yields a page, or the error. It reports false when that was all.
+func hand(page []events.Recorded, err error, yield func(events.Recorded, error) bool) bool {
+	if err != nil {
+		yield(events.Recorded{}, err)
+		return false
+	}
+	for _, e := range page {
+		if !yield(e, nil) {
+			return false
+		}
+	}
+	return true
+}
+
+// PositionAt answers the position of the last event that was recorded at a time
+// or before, 0 for none. That is final: an append that is under way is awaited,
+// and later ones are recorded later. A time that the database's clock has not
+// passed yet is [events.ErrFuture].
+func (s *Store) PositionAt(ctx context.Context, at time.Time) (events.Position, error) {
+	var position *events.Position
+	var passed bool
+	err := pgx.BeginFunc(ctx, s.config.Pool, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, `select pg_advisory_xact_lock_shared($1)`, appendLock); err != nil {
+			return err
+		}
+		return tx.QueryRow(ctx, `select clock_timestamp() > $1,
+			(select position from events where recorded_at <= $1 order by recorded_at desc, position desc limit 1)`, at).Scan(&passed, &position)
+	})
+	switch {
+	case err != nil:
+		return 0, fmt.Errorf("find the position of a time: %w", classify(err))
+	case !passed:
+		return 0, events.ErrFuture
+	case position == nil:
+		return 0, nil
+	}
+	return *position, nil
 }
 
 // Load answers all events that follow a position and match the query, in order,
@@ -70,7 +169,7 @@ func (s *Store) Load(ctx context.Context, q events.Query, after events.Position)
 	}
 	var args arguments
 	sql := `select head.position as head, e.* from (select coalesce(max(position), 0) as position from events) as head
-		left join (select ` + columns + ` from events where position in (` + selection(q, after, &args) + `)) as e on true
+		left join (select ` + columns + ` from events where position in (` + selection(q, after, 0, &args) + `)) as e on true
 		order by e.position`
 	rows, err := s.config.Pool.Query(ctx, sql, args...)
 	if err != nil {
@@ -98,32 +197,17 @@ func (s *Store) Load(ctx context.Context, q events.Query, after events.Position)
 	return found, head, nil
 }
 
-// page reads one page by keyset: the cost does not grow with the position.
-func (s *Store) page(ctx context.Context, q events.Query, after events.Position, limit int) ([]events.Recorded, error) {
-	if err := q.Validate(); err != nil {
-		return nil, fmt.Errorf("read events: %w", err)
-	}
-	var args arguments
-	sql := `select ` + columns + ` from events where `
-	if len(q) > 0 {
-		sql += `position in (` + selection(q, after, &args) + `)`
-	} else {
-		sql += `position > ` + args.add(int64(after))
-	}
-	sql += ` order by position limit ` + args.add(limit)
+// collect runs a statement that answers events.
+func (s *Store) collect(ctx context.Context, sql string, args []any) ([]events.Recorded, error) {
 	rows, err := s.config.Pool.Query(ctx, sql, args...)
 	if err != nil {
-		return nil, fmt.Errorf("read events: %w", classify(err))
+		return nil, err
 	}
-	found, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (events.Recorded, error) {
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (events.Recorded, error) {
 		var e events.Recorded
 		err := row.Scan(targets(&e)...)
 		return e, err
 	})
-	if err != nil {
-		return nil, fmt.Errorf("read events: %w", classify(err))
-	}
-	return found, nil
 }
 
 func targets(e *events.Recorded) []any {
@@ -138,15 +222,15 @@ func (a *arguments) add(value any) string {
 	return "$" + strconv.Itoa(len(*a))
 }
 
-// selection is a subquery for the positions of the events after a position that
-// match the query. Tags are looked up in event_tags, whose primary key begins
+// selection is a subquery for the positions of the events that match the query,
+// after a position and, unless until is 0, up to another. Tags are looked up in event_tags, whose primary key begins
 // with them. It is a union, because an OR of lookups would be planned as a scan
 // of the whole log.
-func selection(q events.Query, after events.Position, args *arguments) string {
+func selection(q events.Query, after, until events.Position, args *arguments) string {
 	if len(q) == 0 {
 		return "select null::bigint where false"
 	}
-	from := args.add(int64(after))
+	within := `position > ` + args.add(int64(after)) + upTo(events.Selection{Until: until}, args)
 	items := make([]string, len(q))
 	for i, item := range q {
 		ofType := ""
@@ -154,16 +238,48 @@ func selection(q events.Query, after events.Position, args *arguments) string {
 			ofType = ` and type = any(` + args.add(typeNames(item.Types)) + `)`
 		}
 		if len(item.Tags) == 0 {
-			items[i] = `(select position from events where position > ` + from + ofType + `)`
+			items[i] = `(select position from events where ` + within + ofType + `)`
 			continue
 		}
 		lookups := make([]string, len(item.Tags))
 		for j, tag := range item.Tags {
-			lookups[j] = `select position from event_tags where tag = ` + args.add(string(tag)) + ` and position > ` + from + ofType
+			lookups[j] = `select position from event_tags where tag = ` + args.add(string(tag)) + ` and ` + within + ofType
 		}
 		items[i] = "(" + strings.Join(lookups, " intersect ") + ")"
 	}
 	return strings.Join(items, " union ")
+}
+
+// ofKind is a subquery for the positions of the events of a kind. Each has the tag
+// of its record, so they are found in event_tags, and the log is not read: ';'
+// and '/' are what follows ':' and '.'.
+func ofKind(selected events.Selection, args *arguments) string {
+	kind := string(selected.Kind)
+	return `select position from event_tags where tag >= ` + args.add(kind+":") + ` and tag < ` + args.add(kind+";") +
+		` and type >= ` + args.add(kind+".") + ` and type < ` + args.add(kind+"/") +
+		` and position > ` + args.add(int64(selected.After)) + upTo(selected, args)
+}
+
+func upTo(selected events.Selection, args *arguments) string {
+	if selected.Until == 0 {
+		return ""
+	}
+	return ` and position <= ` + args.add(int64(selected.Until))
+}
+
+// byActor restricts a statement on events, which reads each to find out.
+func byActor(actor events.Actor, args *arguments) string {
+	sql := ""
+	if actor.UserID != 0 {
+		sql += ` and metadata->'actor'->>'user_id' = ` + args.add(strconv.FormatInt(actor.UserID, 10))
+	}
+	if actor.Tool != "" {
+		sql += ` and metadata->'actor'->>'tool' = ` + args.add(actor.Tool)
+	}
+	if actor.Operator != "" {
+		sql += ` and metadata->'actor'->>'operator' = ` + args.add(actor.Operator)
+	}
+	return sql
 }
 
 func typeNames(types []events.Type) []string {

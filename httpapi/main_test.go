@@ -77,6 +77,14 @@ func testLogger(log *syncBuffer) *slog.Logger { return slog.New(slog.NewJSONHand
 // Head implements Log.
 func (w *world) Head(context.Context) (events.Position, error) { return w.head, nil }
 
+// PositionAt implements Log.
+func (w *world) PositionAt(_ context.Context, at time.Time) (events.Position, error) {
+	if at.After(testTime) {
+		return 0, events.ErrFuture
+	}
+	return 5, nil
+}
+
 // token is a good access token.
 func (w *world) token(user int64) string {
 	w.t.Helper()

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"math"
@@ -60,7 +61,8 @@ func serveList[R any](a *api, w http.ResponseWriter, r *http.Request,
 	ctx, user := r.Context(), userOf(r)
 	win, err := windowOf(r)
 	if err != nil {
-		return err
+		_, refused := a.checkUser(ctx, user)
+		return cmp.Or(refused, err)
 	}
 	if win.limit == 0 {
 		rows, err := asUser(ctx, a, user, func() ([]R, error) { return all(ctx, user) })

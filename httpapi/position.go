@@ -70,6 +70,10 @@ func (a *api) list(serve handler) handler {
 func (a *api) atPosition(serve handler) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		if wanted := r.Header.Get(minPositionHeader); wanted != "" {
+			// Who may not act learns nothing about the log, and does not wait.
+			if _, err := a.checkUser(r.Context(), userOf(r)); err != nil {
+				return err
+			}
 			if err := a.awaitPosition(r.Context(), wanted); err != nil {
 				return err
 			}

@@ -45,37 +45,40 @@ func (a *api) routes() []route {
 		{"/api/auth/refresh/", "Token Refresh", tokenIgnored, methods{"POST": a.account(a.refresh)}},
 
 		{"/api/patients/", "Patients", tokenRequired, methods{
-			"GET":  a.list(a.listPatients),
+			"GET":  a.list(a.orThen(a.listPatients, a.listPatientsThen)),
 			"POST": a.change(a.registerPatient),
 		}},
 		{"/api/patients/{id}/", "Patient", tokenRequired, methods{
-			"GET":    a.query(a.getPatient),
+			"GET":    a.query(a.orThen(a.getPatient, a.getPatientThen)),
 			"PUT":    a.change(a.putPatient),
 			"PATCH":  a.change(a.patchPatient),
 			"DELETE": a.change(a.removePatient),
 		}},
+		{"/api/patients/{id}/history/", "Patient History", tokenRequired, methods{"GET": a.list(a.patientHistory)}},
 
 		{"/api/doctors/", "Doctors", tokenRequired, methods{
-			"GET":  a.list(a.listDoctors),
+			"GET":  a.list(a.orThen(a.listDoctors, a.listDoctorsThen)),
 			"POST": a.change(a.registerDoctor),
 		}},
 		{"/api/doctors/{id}/", "Doctor", tokenRequired, methods{
-			"GET":    a.query(a.getDoctor),
+			"GET":    a.query(a.orThen(a.getDoctor, a.getDoctorThen)),
 			"PUT":    a.change(a.putDoctor),
 			"PATCH":  a.change(a.patchDoctor),
 			"DELETE": a.change(a.removeDoctor),
 		}},
+		{"/api/doctors/{id}/history/", "Doctor History", tokenRequired, methods{"GET": a.list(a.doctorHistory)}},
 
 		{"/api/patients/mappings/", "Mappings", tokenRequired, methods{
-			"GET":  a.list(a.listMappings),
+			"GET":  a.list(a.orThen(a.listMappings, a.listMappingsThen)),
 			"POST": a.change(a.mapDoctor),
 		}},
 		{"/api/patients/mappings/{id}/", "Mappings of a Patient", tokenRequired, methods{
-			"GET": a.list(a.listPatientMappings), // id is the patient's
+			"GET": a.list(a.orThen(a.listPatientMappings, a.listPatientMappingsThen)), // id is the patient's
 		}},
 		{"/api/patients/mappings/delete/{id}/", "Mapping", tokenRequired, methods{
 			"DELETE": a.change(a.unmapDoctor),
 		}},
+		{"/api/patients/mappings/history/{id}/", "Mapping History", tokenRequired, methods{"GET": a.list(a.mappingHistory)}},
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/carelog/carelog/commands"
 	"github.com/carelog/carelog/events"
 	"github.com/carelog/carelog/projections"
+	"github.com/carelog/carelog/projections/history"
 )
 
 // Config is what the API is made of. What has no default must be given.
@@ -21,6 +22,7 @@ type Config struct {
 	Queries  Queries
 	Progress Progress
 	Log      Log
+	History  History
 	Accounts Accounts
 	Ready    func(context.Context) Readiness // what /readyz answers
 	Logger   *slog.Logger
@@ -87,9 +89,25 @@ type Progress interface {
 	Live() error                                 // nil, or why they will not contain anything new
 }
 
-// Log knows how many events there are.
+// Log knows how many events there are, and when they were recorded.
 type Log interface {
 	Head(context.Context) (events.Position, error)
+
+	// PositionAt answers the last position at a time, or before; [events.ErrFuture].
+	PositionAt(context.Context, time.Time) (events.Position, error)
+}
+
+// History answers what happened, and how records were at a position of the log.
+// [history.Reader] is one.
+type History interface {
+	History(ctx context.Context, of history.Subject, viewer history.Viewer, after events.Position, limit int) (history.Page, error)
+
+	Patient(ctx context.Context, id int64, viewer history.Viewer, at events.Position) (projections.Patient, error)
+	Patients(ctx context.Context, owner int64, at events.Position) ([]projections.Patient, error)
+	Doctor(ctx context.Context, id int64, at events.Position) (projections.Doctor, error)
+	Doctors(ctx context.Context, at events.Position) ([]projections.Doctor, error)
+	Mappings(ctx context.Context, owner int64, at events.Position) ([]projections.Mapping, error)
+	PatientMappings(ctx context.Context, owner, patient int64, at events.Position) ([]projections.Mapping, error)
 }
 
 // Accounts keeps what must not be in the log: password hashes and the refresh
@@ -134,6 +152,7 @@ type api struct {
 	queries    Queries
 	progress   Progress
 	log        Log
+	history    History
 	accounts   Accounts
 	tokens     *tokens
 	throttles  *throttles
@@ -158,6 +177,7 @@ func New(config Config) (http.Handler, error) {
 		queries:  config.Queries,
 		progress: config.Progress,
 		log:      config.Log,
+		history:  config.History,
 		accounts: config.Accounts,
 		ready:    newLooks(config.Ready),
 		logger:   config.Logger,

@@ -56,19 +56,19 @@ type throttle struct {
 	now   func() time.Time
 
 	mu             sync.Mutex
-	younger, older map[throttleKey]*history
+	younger, older map[throttleKey]*attempts
 	turned         time.Time // when the younger generation began
 }
 
-// history is what is remembered of a key.
-type history struct {
+// attempts is what is remembered of a key.
+type attempts struct {
 	times     []time.Time     // of what counts, and of what is undecided; oldest first
 	undecided int             // how many attempts have not ended
 	waiting   []chan struct{} // of those that wait for decisions, first come first; closed to wake one
 }
 
 func newThrottle(limit int, now func() time.Time) *throttle {
-	return &throttle{limit: limit, now: now, younger: map[throttleKey]*history{}, turned: now()}
+	return &throttle{limit: limit, now: now, younger: map[throttleKey]*attempts{}, turned: now()}
 }
 
 // begin counts an attempt. The caller must call end when it is decided whether
@@ -100,9 +100,9 @@ func (t *throttle) begin(ctx context.Context, key throttleKey) (end func(counts 
 
 // tryBegin begins an attempt, refuses it, or does neither when that depends on
 // what is undecided. t.mu is held.
-func (t *throttle) tryBegin(key throttleKey) (h *history, end func(counts bool), err error) {
+func (t *throttle) tryBegin(key throttleKey) (h *attempts, end func(counts bool), err error) {
 	now := t.now()
-	h = t.history(key, now)
+	h = t.attempts(key, now)
 	for len(h.times) > 0 && now.Sub(h.times[0]) >= throttleWindow {
 		h.times = h.times[1:]
 	}
@@ -120,7 +120,7 @@ func (t *throttle) tryBegin(key throttleKey) (h *history, end func(counts bool),
 }
 
 // end decides an attempt.
-func (t *throttle) end(h *history, began time.Time, counts bool) {
+func (t *throttle) end(h *attempts, began time.Time, counts bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	h.undecided--
@@ -135,13 +135,13 @@ func (t *throttle) end(h *history, began time.Time, counts bool) {
 // Who waits is woken one by one: by an attempt that was given back, to begin in
 // its place; and by a refusal, to be refused, since nothing is undecided then.
 
-func (h *history) wait() (turn chan struct{}) {
+func (h *attempts) wait() (turn chan struct{}) {
 	turn = make(chan struct{})
 	h.waiting = append(h.waiting, turn)
 	return turn
 }
 
-func (h *history) wakeOne() {
+func (h *attempts) wakeOne() {
 	if len(h.waiting) > 0 {
 		close(h.waiting[0])
 		h.waiting = h.waiting[1:]
@@ -149,7 +149,7 @@ func (h *history) wakeOne() {
 }
 
 // stopWaiting leaves a turn that may just have come to the next.
-func (h *history) stopWaiting(turn chan struct{}) {
+func (h *attempts) stopWaiting(turn chan struct{}) {
 	if i := slices.Index(h.waiting, turn); i >= 0 {
 		h.waiting = slices.Delete(h.waiting, i, i+1)
 	} else {
@@ -157,16 +157,16 @@ func (h *history) stopWaiting(turn chan struct{}) {
 	}
 }
 
-// history answers what is remembered of the key, which is in the younger
+// attempts answers what is remembered of the key, which is in the younger
 // generation then. t.mu is held.
-func (t *throttle) history(key throttleKey, now time.Time) *history {
+func (t *throttle) attempts(key throttleKey, now time.Time) *attempts {
 	if len(t.younger) >= throttleKeys || now.Sub(t.turned) >= throttleWindow {
-		t.older, t.younger, t.turned = t.younger, map[throttleKey]*history{}, now
+		t.older, t.younger, t.turned = t.younger, map[throttleKey]*attempts{}, now
 	}
 	h := t.younger[key]
 	if h == nil {
 		if h = t.older[key]; h == nil {
-			h = &history{}
+			h = &attempts{}
 		}
 		t.younger[key] = h
 	}

@@ -77,7 +77,7 @@ func (s *site) audit(ctx context.Context) (balance, error) {
 		unknown: s.tally.unknown.Load(), unsent: s.tally.unsent.Load(), pending: s.tally.pending.Load(), retried: s.tally.retried.Load(),
 		unexpected: slices.Clone(s.tally.unexpected),
 	}
-	for _, h := range append([]*history{s.accounts, s.probes}, s.practice...) {
+	for _, h := range append([]*recording{s.accounts, s.probes}, s.practice...) {
 		for _, o := range h.operations {
 			a.add(o, log[o.request])
 			delete(log, o.request)
@@ -139,7 +139,7 @@ const checkWithin = time.Minute
 // check tells whether the answers could have been given by the model, asked one
 // call at a time in an order that contradicts no clock. What did not happen is
 // left out; the audit must have resolved what was unknown.
-func (h *history) check(model porcupine.Model) error {
+func (h *recording) check(model porcupine.Model) error {
 	var operations []porcupine.Operation
 	for _, o := range h.operations {
 		if o.answer.status >= 0 {

@@ -174,7 +174,7 @@ func TestBatchesInDisorder(t *testing.T) {
 		}
 	}})
 	access, _ := server.register(t, "John Doe", "john@example.com", "securepassword123")
-	h := newHistory(&tally{})
+	h := newRecording(&tally{})
 	var k known
 	var all sync.WaitGroup
 	for client := range 8 {

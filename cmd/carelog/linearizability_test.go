@@ -83,7 +83,7 @@ func TestWithoutTheWaitItIsNotLinearizable(t *testing.T) {
 				},
 			})
 			access, _ := server.register(t, "John Doe", "john@example.com", "securepassword123")
-			h := newHistory(&tally{})
+			h := newRecording(&tally{})
 			var k known
 			var all sync.WaitGroup
 			for client := range 3 {
@@ -132,7 +132,7 @@ func TestTheModelRefuses(t *testing.T) {
 		{"removed and there", false, []*operation{create, remove(3, 0), list(5, patientRow{1, "A", "B"}), remove(7, 404), list(9, patientRow{1, "A", "B"})}},
 		{"nobody's row", false, []*operation{list(3, patientRow{1, "A", "B"})}},
 	} {
-		h := &history{operations: slices.Clone(c.all)}
+		h := &recording{operations: slices.Clone(c.all)}
 		if err := h.check(practiceModel); (err == nil) != c.fits {
 			t.Errorf("%s: %v", c.name, err)
 		}

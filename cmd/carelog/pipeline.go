@@ -18,6 +18,7 @@ import (
 	"github.com/carelog/carelog/eventstore"
 	"github.com/carelog/carelog/httpapi"
 	"github.com/carelog/carelog/projections"
+	"github.com/carelog/carelog/projections/history"
 )
 
 // pipeline is what lies between a command and the read tables, with the API in
@@ -112,6 +113,7 @@ func (p *program) tryPipeline(ctx context.Context, key []byte) (_ *pipeline, err
 		Queries:         projections.NewQueries(l.pool),
 		Progress:        progress,
 		Log:             l.store,
+		History:         &history.Reader{Log: l.store, Registry: registry},
 		Accounts:        l.accounts,
 		Ready:           l.readiness,
 		Logger:          p.logger,

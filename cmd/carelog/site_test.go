@@ -31,9 +31,9 @@ type site struct {
 
 	tally    tally
 	mu       sync.Mutex
-	practice []*history
-	accounts *history // users who register
-	probes   *history // writes by which recovery is noticed
+	practice []*recording
+	accounts *recording // users who register
+	probes   *recording // writes by which recovery is noticed
 	access   string   // of the user who probes
 	measured map[string][]time.Duration
 	logs     []*logBuffer // of every process there was
@@ -47,7 +47,7 @@ func newSite(t *testing.T, ownDatabase bool) *site {
 		"CARELOG_JWT_SECRET": testSecret, "CARELOG_HASH_CONCURRENCY": "2", "CARELOG_ACCESS_TOKEN_LIFETIME": "24h",
 		"CARELOG_THROTTLE_REGISTER": "0", "CARELOG_THROTTLE_LOGIN_ACCOUNT": "0", "CARELOG_THROTTLE_LOGIN_ADDRESS": "0",
 	}}
-	s.accounts, s.probes = newHistory(&s.tally), newHistory(&s.tally)
+	s.accounts, s.probes = newRecording(&s.tally), newRecording(&s.tally)
 	if ownDatabase {
 		s.postgres = newOwnPostgres(t)
 		s.url = s.postgres.server.URL()
@@ -170,7 +170,7 @@ var kinds = []callKind{
 
 // draw makes up a call. Names are never used twice, so that what is read tells
 // by whom it was written.
-func (k *known) draw(r *rand.Rand, h *history, client, number int) call {
+func (k *known) draw(r *rand.Rand, h *recording, client, number int) call {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	c := call{
@@ -198,7 +198,7 @@ func (s *site) practise(ctx context.Context, seed uint64, clients, calls int) {
 	if !ok {
 		return
 	}
-	h := newHistory(&s.tally)
+	h := newRecording(&s.tally)
 	s.mu.Lock()
 	s.practice = append(s.practice, h)
 	s.mu.Unlock()

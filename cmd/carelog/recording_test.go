@@ -98,9 +98,9 @@ func (o *operation) done() bool {
 	return o.writes() && (o.answer.status == 200 || o.answer.status == 201 || o.answer.status == 204)
 }
 
-// history records what clients asked and were told. What certainly did not
+// recording holds what clients asked and were told. What certainly did not
 // happen is counted and left out.
-type history struct {
+type recording struct {
 	name  string // of its requests
 	began time.Time
 
@@ -125,8 +125,8 @@ func (t *tally) wrong(format string, args ...any) {
 
 var histories atomic.Int64
 
-func newHistory(tally *tally) *history {
-	return &history{name: fmt.Sprintf("h%d", histories.Add(1)), began: time.Now(), tally: tally}
+func newRecording(tally *tally) *recording {
+	return &recording{name: fmt.Sprintf("h%d", histories.Add(1)), began: time.Now(), tally: tally}
 }
 
 // unknownOutcome is the answer of a server that does not know itself.
@@ -139,7 +139,7 @@ const retries = 100
 // do sends one request and records what became of it. Every second write has an
 // idempotency key, and is sent again while its outcome is not known. It reports
 // whether the server could be asked at all.
-func (h *history) do(server func() *running, access string, client int, c call) (operation, bool) {
+func (h *recording) do(server func() *running, access string, client int, c call) (operation, bool) {
 	h.mu.Lock()
 	number := len(h.operations)
 	o := &operation{request: fmt.Sprintf("%s-%d", h.name, number), client: client, call: c}
@@ -193,7 +193,7 @@ const (
 	unknown
 )
 
-func (h *history) outcome(o *operation, c call, got reply, err error) outcome {
+func (h *recording) outcome(o *operation, c call, got reply, err error) outcome {
 	var network *net.OpError
 	switch {
 	case errors.As(err, &network) && network.Op == "dial":
@@ -214,7 +214,7 @@ func (h *history) outcome(o *operation, c call, got reply, err error) outcome {
 	return answered
 }
 
-func (h *history) record(o *operation, c call, got reply) {
+func (h *recording) record(o *operation, c call, got reply) {
 	returned := time.Since(h.began).Nanoseconds()
 	if got.header.Get("Carelog-Projected") != "" {
 		h.tally.pending.Add(1)
@@ -231,7 +231,7 @@ func (h *history) record(o *operation, c call, got reply) {
 	h.settle(o, a, returned, false)
 }
 
-func (h *history) settle(o *operation, a answer, returned int64, unknown bool) {
+func (h *recording) settle(o *operation, a answer, returned int64, unknown bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	o.answer, o.returned, o.unknown = a, returned, unknown
@@ -239,7 +239,7 @@ func (h *history) settle(o *operation, a answer, returned int64, unknown bool) {
 
 // drop leaves out what did not happen. It stays in the list for its request id:
 // should it have left events, that is found out.
-func (h *history) drop(o *operation) { h.settle(o, answer{status: -1}, 0, false) }
+func (h *recording) drop(o *operation) { h.settle(o, answer{status: -1}, 0, false) }
 
 // request is the HTTP of a call. The doctors of a history are told from those of
 // others by their specialization.
