@@ -93,9 +93,11 @@ func (s *Store) streamFound(ctx context.Context, selected events.Selection) iter
 	return func(yield func(events.Recorded, error) bool) {
 		for {
 			var args arguments
-			positions := ofKind(selected, &args)
+			var positions string
 			if len(selected.Query) > 0 {
 				positions = selection(selected.Query, selected.After, selected.Until, &args)
+			} else {
+				positions = ofKind(selected, &args)
 			}
 			rows, err := s.config.Pool.Query(ctx, `select position from (`+positions+`) as found order by position limit `+args.add(foundAtOnce), args...)
 			var found []int64
