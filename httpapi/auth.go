@@ -34,7 +34,7 @@ func (a *api) authenticate(r *http.Request) (*standing, error) {
 	if token.user == 0 {
 		return nil, namesNoUser
 	}
-	return &standing{api: a, user: token.session(), seen: token.seen}, nil
+	return &standing{api: a, user: token.session(), seen: token.seen, expires: token.expires}, nil
 }
 
 // bearer finds the token in the Authorization header as simplejwt does: the

@@ -79,6 +79,8 @@ func (a *api) routes() []route {
 			"DELETE": a.change(a.unmapDoctor),
 		}},
 		{"/api/patients/mappings/history/{id}/", "Mapping History", tokenRequired, methods{"GET": a.list(a.mappingHistory)}},
+
+		{eventsPattern, "Events", tokenRequired, methods{"GET": a.list(a.listEvents)}},
 	}
 }
 
@@ -107,6 +109,14 @@ func (rt route) vary(hasOrigins bool) string {
 		names += ", Origin"
 	}
 	return names
+}
+
+// forms are the media types that a route can answer in besides JSON.
+func (rt route) forms() []string {
+	if rt.pattern == eventsPattern {
+		return eventForms
+	}
+	return nil
 }
 
 // router finds the route of a request by its path alone, decoded like the
@@ -171,7 +181,7 @@ func (a *api) admit(rt route, r *http.Request) (handler, error) {
 	if rt.access == public {
 		return handle, nil
 	}
-	if err := negotiate(r); err != nil {
+	if err := negotiate(r, rt.forms()); err != nil {
 		return nil, err
 	}
 	if rt.access == tokenIgnored {
