@@ -81,6 +81,7 @@ func (a *api) routes() []route {
 		{"/api/patients/mappings/history/{id}/", "Mapping History", tokenRequired, methods{"GET": a.list(a.mappingHistory)}},
 
 		{eventsPattern, "Events", tokenRequired, methods{"GET": a.list(a.listEvents)}},
+		{"/api/events/ticket/", "Ticket for Events", tokenRequired, methods{"POST": a.account(a.issueTicket)}},
 	}
 }
 
@@ -188,6 +189,9 @@ func (a *api) admit(rt route, r *http.Request) (handler, error) {
 		return handle, nil
 	}
 	user, err := a.authenticate(r)
+	if user == nil && err == nil && askedForm(r, rt.forms()) == streamType {
+		user, err = a.redeem(r)
+	}
 	if err != nil {
 		return nil, err
 	}

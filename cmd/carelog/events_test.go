@@ -139,7 +139,9 @@ func follow(ctx context.Context, server *running, token, query, last string) (*s
 	if err != nil {
 		return nil, err
 	}
-	r.Header.Set("Authorization", "Bearer "+token)
+	if token != "" {
+		r.Header.Set("Authorization", "Bearer "+token)
+	}
 	r.Header.Set("Accept", "text/event-stream")
 	if last != "" {
 		r.Header.Set("Last-Event-ID", last)
@@ -300,4 +302,59 @@ func loggedIn(t *testing.T, server *running) string {
 	t.Helper()
 	access, _ := server.login(t, "john@example.com", oldPassword)
 	return access
+}
+
+// TestATicketOpensOneStream: whichever server is asked, once, for a while, and for
+// nothing else.
+func TestATicketOpensOneStream(t *testing.T) {
+	site := newSite(t, false)
+	access, _ := site.server(0)().register(t, "John Doe", "john@example.com", oldPassword)
+	ticket := func() string {
+		t.Helper()
+		var answer struct {
+			Ticket    string
+			ExpiresIn int `json:"expires_in"`
+		}
+		if err := json.Unmarshal(site.server(0)().mustAs(t, access, "POST", "/api/events/ticket/", "", 201).body, &answer); err != nil || answer.ExpiresIn != 30 {
+			t.Fatal(err, answer)
+		}
+		return answer.Ticket
+	}
+	open := func(server int, token, query string) *stream {
+		t.Helper()
+		s, err := follow(t.Context(), site.server(server)(), token, query, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { s.body.Close() })
+		return s
+	}
+	first := ticket()
+	followed := open(1, "", "?ticket="+first)
+	if followed.status != 200 {
+		t.Fatalf("a ticket: %d", followed.status)
+	}
+	site.server(0)().mustAs(t, access, "POST", "/api/patients/", somePatient, 201)
+	if _, _, data, err := followed.next(); err != nil || parseWired(t, data).Subject != "patient/1" {
+		t.Errorf("followed by ticket: %s %v", data, err)
+	}
+	for server := range 2 {
+		if again := open(server, "", "?ticket="+first); again.status != 401 {
+			t.Errorf("a used ticket at server %d: %d", server, again.status)
+		}
+	}
+	second := ticket()
+	site.server(0)().mustAs(t, "", "GET", "/api/events/?ticket="+second, "", 401)   // no stream
+	site.server(0)().mustAs(t, "", "GET", "/api/patients/?ticket="+second, "", 401) // another path
+	site.server(0)().mustAs(t, second, "GET", "/api/patients/", "", 401)            // as a token
+	site.server(0)().mustAs(t, "", "POST", "/api/auth/refresh/", fmt.Sprintf(`{"refresh":%q}`, second), 401)
+	if got := open(0, "", "?ticket="+access); got.status != 401 {
+		t.Errorf("a token as a ticket: %d", got.status)
+	}
+	statuses := race(t, func() (reply, error) { return reply{status: open(0, "", "?ticket="+second).status}, nil },
+		func() (reply, error) { return reply{status: open(1, "", "?ticket="+second).status}, nil })
+	if slices.Sort(statuses); !slices.Equal(statuses, []int{200, 401}) {
+		t.Errorf("two at once with one ticket: %v", statuses)
+	}
+	site.server(0)().mustAs(t, "", "POST", "/api/events/ticket/", "", 401)
 }
