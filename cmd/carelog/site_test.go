@@ -34,7 +34,7 @@ type site struct {
 	practice []*recording
 	accounts *recording // users who register
 	probes   *recording // writes by which recovery is noticed
-	access   string   // of the user who probes
+	access   string     // of the user who probes
 	measured map[string][]time.Duration
 	logs     []*logBuffer // of every process there was
 }
