@@ -178,7 +178,10 @@ const followPause = 200 * time.Millisecond
 // in the order of commit, so what follows the head is new, and complete.
 func (l *eventList) run(ctx context.Context, filter eventFilter, follow bool) error {
 	err := l.resolve(ctx, filter)
-	for err == nil {
+	if err != nil {
+		return err // without the head of an empty table
+	}
+	for {
 		err = l.listToHead(ctx, filter.until.given())
 		if err == nil {
 			err = l.out.Flush()
