@@ -89,14 +89,16 @@ const (
 )
 
 func (c *checkup) freeSpace(dir string) {
-	const check = "disk"
-	const mend = "make room: PostgreSQL stops when its disk is full"
 	var disk syscall.Statfs_t
 	if err := syscall.Statfs(dir, &disk); err != nil {
-		c.warn(check, "", "the room for %s cannot be told: %v", dir, err)
+		c.warn("disk", "", "the room for %s cannot be told: %v", dir, err)
 		return
 	}
-	free := uint64(disk.Bavail) * uint64(disk.Bsize)
+	c.tellSpace(dir, uint64(disk.Bavail)*uint64(disk.Bsize))
+}
+
+func (c *checkup) tellSpace(dir string, free uint64) {
+	const check, mend = "disk", "make room: PostgreSQL stops when its disk is full"
 	switch {
 	case free < tooFewBytes:
 		c.fail(check, mend, "%s free for %s", size(free), dir)
