@@ -2,11 +2,8 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -28,13 +25,18 @@ func (c *checkup) database(ctx context.Context) {
 		c.onDatabase(ctx, c.config.DatabaseURL)
 		return
 	}
-	if _, err := os.Stat(filepath.Join(c.config.DataDir, "postgres", "data")); errors.Is(err, fs.ErrNotExist) {
+	made, err := dataVersion(filepath.Join(c.config.DataDir, "postgres", "data"))
+	switch {
+	case err != nil:
+		c.fail(check, "run carelog as the owner of the data directory, or as root", "%v", err)
+		return
+	case made == 0:
 		c.programs()
 		c.warn(check, "`carelog serve` makes one; if there is one elsewhere, set CARELOG_DATA_DIR or DATABASE_URL",
 			"there is no database in %s yet", c.config.DataDir)
 		return
 	}
-	err := withPrivateDatabase(ctx, c.config, slog.New(slog.DiscardHandler), func(ctx context.Context, url string) error {
+	err = withPrivateDatabase(ctx, c.config, slog.New(slog.DiscardHandler), func(ctx context.Context, url string) error {
 		c.onDatabase(ctx, url)
 		return nil
 	})
@@ -178,7 +180,7 @@ func (c *checkup) connections(ctx context.Context, pool *pgxpool.Pool) error {
 // Differences of two clocks that are told.
 const (
 	clocksDiffer  = time.Second
-	clocksMislead = time.Minute // longer than a tenth of an access token's life
+	clocksMislead = time.Minute // an access token lives five
 )
 
 // clock compares the database's with this machine's.

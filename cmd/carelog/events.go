@@ -3,13 +3,8 @@ package main
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -83,84 +78,6 @@ next event, so that one can go on where a list has ended.
 	return cmd
 }
 
-// recordKinds are the kinds of records there are.
-var recordKinds = []string{string(events.Patient), string(events.Doctor), string(events.Mapping), string(events.User)}
-
-// typeNames are what --type takes: kinds, then types.
-func typeNames(registry *events.Registry) []string {
-	names := slices.Clone(recordKinds)
-	for _, t := range registry.Types() {
-		if kind := string(t.Entity()); !slices.Contains(names, kind) {
-			names = append(names, kind)
-		}
-	}
-	for _, t := range registry.Types() {
-		names = append(names, string(t))
-	}
-	return names
-}
-
-// eventFilter is what the flags select.
-type eventFilter struct {
-	tags, types  []string
-	actor        string
-	since, until moment
-}
-
-// selection is without the moments, for which the log must be asked.
-func (f eventFilter) selection(registry *events.Registry) (events.Selection, error) {
-	var selected events.Selection
-	var item events.QueryItem
-	for _, text := range f.tags {
-		tag, err := parseTag(text)
-		if err != nil {
-			return selected, err
-		}
-		item.Tags = append(item.Tags, tag)
-	}
-	for _, name := range f.types {
-		found := slices.DeleteFunc(registry.Types(), func(t events.Type) bool { return string(t) != name && string(t.Entity()) != name })
-		if len(found) == 0 {
-			return selected, fmt.Errorf("--type: there is no type of events %q; there are %s", name, strings.Join(typeNames(registry), ", "))
-		}
-		item.Types = append(item.Types, found...)
-	}
-	switch {
-	case len(item.Tags) == 0 && len(f.types) == 1 && slices.Contains(recordKinds, f.types[0]):
-		selected.Kind = events.Kind(f.types[0])
-	case len(item.Tags)+len(item.Types) > 0:
-		selected.Query = events.Query{item}
-	}
-	var err error
-	selected.Actor, err = parseActor(f.actor)
-	return selected, err
-}
-
-// parseTag refuses what no tag is like.
-func parseTag(text string) (events.Tag, error) {
-	name, value, _ := strings.Cut(text, ":")
-	if name == "" || value == "" || len(text) > 255 || printable(text) != text {
-		return "", fmt.Errorf("--tag: %q is no tag: write name:value, as patient:42", text)
-	}
-	return events.Tag(text), nil
-}
-
-// parseActor takes a number for a user's id. Every tool is a command of carelog.
-func parseActor(text string) (events.Actor, error) {
-	id, err := strconv.ParseInt(text, 10, 64)
-	switch {
-	case text == "":
-		return events.Actor{}, nil
-	case err == nil && id > 0:
-		return events.Actor{UserID: id}, nil
-	case err == nil:
-		return events.Actor{}, errors.New("--actor: the ids of users begin with 1")
-	case strings.HasPrefix(text, "carelog "):
-		return events.Actor{Tool: text}, nil
-	}
-	return events.Actor{Operator: text}, nil
-}
-
 // eventList lists events.
 type eventList struct {
 	*operator
@@ -168,7 +85,7 @@ type eventList struct {
 	limit    int // 0: none
 	listed   int
 	out      *bufio.Writer
-	print    func(events.Recorded) error
+	print    func(events.Recorded, events.Metadata) error
 }
 
 // followPause is how long a list that follows waits before it looks again.
@@ -181,8 +98,8 @@ func (l *eventList) run(ctx context.Context, filter eventFilter, follow bool) er
 	if err != nil {
 		return err // without the head of an empty table
 	}
-	for {
-		err = l.listToHead(ctx, filter.until.given())
+	for following := false; ; following = true {
+		err = l.listToHead(ctx, filter.until.given(), following)
 		if err == nil {
 			err = l.out.Flush()
 		}
@@ -190,13 +107,14 @@ func (l *eventList) run(ctx context.Context, filter eventFilter, follow bool) er
 			break
 		}
 	}
+	err = errors.Join(err, l.out.Flush())
 	switch {
 	case follow && ctx.Err() != nil:
 		return nil // that is how it ends
 	case follow && errors.Is(err, events.ErrUnavailable):
 		return fmt.Errorf("%w; go on with --since %d", err, l.selected.After+1)
 	}
-	return errors.Join(err, l.out.Flush())
+	return err
 }
 
 // resolve asks the log for the moments of the filter.
@@ -216,9 +134,13 @@ func (l *eventList) resolve(ctx context.Context, filter eventFilter) (err error)
 func (l *eventList) full() bool { return l.limit > 0 && l.listed == l.limit }
 
 // listToHead lists up to the head of the log, or to the end that was set, and goes
-// on there the next time.
-func (l *eventList) listToHead(ctx context.Context, ends bool) error {
+// on there the next time. What has come since then is few events: all are read,
+// while the log would look for those that are selected among all there are.
+func (l *eventList) listToHead(ctx context.Context, ends, following bool) error {
 	selected := l.selected
+	if following {
+		selected = events.Selection{After: l.selected.After}
+	}
 	if !ends {
 		head, err := l.store.Head(ctx)
 		if err != nil {
@@ -233,71 +155,21 @@ func (l *eventList) listToHead(ctx context.Context, ends bool) error {
 		if err != nil {
 			return err
 		}
-		if err := l.print(e); err != nil {
-			return err
+		metadata, err := e.DecodeMetadata()
+		if err != nil {
+			return fmt.Errorf("the event at position %d: %w", e.Position, err)
 		}
 		l.selected.After = e.Position
+		if !l.selected.Matches(e.Event, metadata.Actor) {
+			continue
+		}
+		if err := l.print(e, metadata); err != nil {
+			return err
+		}
 		if l.listed++; l.full() {
 			return nil
 		}
 	}
 	l.selected.After = selected.Until
 	return nil
-}
-
-// eventTable prints events for people. The columns are as wide from the beginning as
-// they will be, since nobody knows what follows.
-type eventTable struct {
-	w      io.Writer
-	format string
-}
-
-func newEventTable(w io.Writer) eventTable {
-	width := 0
-	for _, t := range events.NewRegistry().Types() {
-		width = max(width, len(t))
-	}
-	table := eventTable{w, fmt.Sprintf("%%-8v  %%-%ds  %%-%ds  %%-14s  %%s\n", len(timeText(time.Now())), width)}
-	fmt.Fprintf(w, table.format, "POSITION", "TIME", "TYPE", "SUBJECT", "ACTOR") // an error comes again with the first event, or with Flush
-	return table
-}
-
-func (t eventTable) print(e events.Recorded) error {
-	metadata, err := e.DecodeMetadata()
-	if err != nil {
-		return fmt.Errorf("the event at position %d: %w", e.Position, err)
-	}
-	return t.row(e.Position, e.RecordedAt, e.Type, e.Subject(), actorText(metadata.Actor, ""))
-}
-
-func (t eventTable) row(position events.Position, at time.Time, of events.Type, subject, actor string) error {
-	_, err := fmt.Fprintf(t.w, t.format, position, timeText(at), printable(string(of)), printable(subject), actor)
-	return err
-}
-
-// eventLines print events for programs.
-type eventLines struct{ lineWriter }
-
-func newEventLines(w io.Writer) *eventLines { return &eventLines{lineWriter{w: w}} }
-
-func (l *eventLines) print(e events.Recorded) error {
-	metadata, err := e.DecodeMetadata()
-	if err != nil {
-		return fmt.Errorf("the event at position %d: %w", e.Position, err)
-	}
-	return l.write(struct {
-		Position      events.Position `json:"position"`
-		ID            string          `json:"id"`
-		Type          events.Type     `json:"type"`
-		SchemaVersion int             `json:"schema_version"`
-		Subject       string          `json:"subject"`
-		Tags          []events.Tag    `json:"tags"`
-		RecordedAt    string          `json:"recorded_at"`
-		Actor         events.Actor    `json:"actor"`
-		CorrelationID *string         `json:"correlation_id"`
-		CausationID   *string         `json:"causation_id"`
-		RequestID     *string         `json:"request_id"`
-		Data          json.RawMessage `json:"data"`
-	}{e.Position, e.ID.String(), e.Type, e.SchemaVersion, e.Subject(), e.Tags, timeText(e.RecordedAt), metadata.Actor,
-		orNull(metadata.CorrelationID), orNull(metadata.CausationID), orNull(metadata.RequestID), e.Data})
 }

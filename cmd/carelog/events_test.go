@@ -234,7 +234,8 @@ func TestFollowingTheLog(t *testing.T) {
 			t.Parallel()
 			server := start(t, config)
 			access, _ := server.register(t, "John Doe", "john@example.com", oldPassword)
-			command, stdout, stderr := asCommand(t, config, "events", "--follow", "--json", "--type", "patient")
+			filter := map[string][]string{"private": {"--type", "patient"}, "DATABASE_URL": {"--tag", "owner:1", "--actor", "1"}}[name]
+			command, stdout, stderr := asCommand(t, config, append([]string{"events", "--follow", "--json"}, filter...)...)
 			if err := command.Start(); err != nil {
 				t.Fatal(err)
 			}
@@ -298,5 +299,27 @@ func TestAReaderClosesThePipe(t *testing.T) {
 		if _, err := os.Stat(filepath.Join(config.DataDir, "postgres", "data", "postmaster.pid")); !os.IsNotExist(err) {
 			t.Errorf("%v: PostgreSQL was not stopped: %v", args, err)
 		}
+	}
+}
+
+// TestFollowingADatabaseThatStops: the command tells where to go on.
+func TestFollowingADatabaseThatStops(t *testing.T) {
+	url, stop := startPostgres(t, filepath.Join(dataDir(t), "postgres"))
+	config := testConfig(t, map[string]string{"DATABASE_URL": url, "CARELOG_JWT_SECRET": testSecret})
+	server := start(t, config)
+	server.register(t, "John Doe", "john@example.com", oldPassword)
+	server.stop()
+	command, stdout, stderr := asCommand(t, config, "events", "--follow", "--json")
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	line, err := bufio.NewReader(stdout).ReadString('\n')
+	if err != nil || decodeLines[listed](t, line)[0].Position != 1 {
+		t.Errorf("%v, %s", err, line)
+	}
+	stop()
+	_ = command.Wait() // its status tells
+	if command.ProcessState.ExitCode() != exitError || !strings.HasSuffix(stderr.String(), "; go on with --since 2\n") {
+		t.Errorf("status %d: %s", command.ProcessState.ExitCode(), stderr)
 	}
 }
