@@ -31,10 +31,10 @@ var (
 // the caller. So there is all of it, or nothing; and nothing is ever there
 // that a server could take for a log.
 //
-// The events are copied in pieces, and their tags, which are a part of them, put into
-// event_tags at the end and in the order of its key. That takes a third of the time
-// that it takes event by event, and needs no more than the memory of a sort, however
-// long the log is.
+// The events are copied in pieces. Their tags, which are a part of them, are put into
+// event_tags at the end, and the key of that is made anew: it takes half as long as
+// to put them in the order of the key into the table that has it, and a tenth of doing
+// that in the order of events. Nothing needs more memory the longer the log is.
 type Importer struct {
 	tx     pgx.Tx
 	head   events.Position
@@ -43,13 +43,13 @@ type Importer struct {
 	report func(events.Position)
 }
 
-// importSettings are those of the transaction. Sorting takes the memory that it is
-// given, and nothing else does; a statement takes as long as the log is long.
+// importSettings are those of the transaction. A statement takes as long as the log is
+// long.
 const importSettings = `
 	set local statement_timeout = 0;
 	set local idle_in_transaction_session_timeout = 0;
 	set local synchronous_commit = on;
-	set local work_mem = '64MB';
+	set local maintenance_work_mem = '128MB';
 	set local jit = off`
 
 // NewImporter takes the append lock, until the transaction ends. It fails with
@@ -228,11 +228,21 @@ func appendTags(b []byte, tags []events.Tag) []byte {
 // Head is the position of the last event that was copied.
 func (i *Importer) Head() events.Position { return i.head }
 
-// Index makes what was copied be found by its tags.
+// Index makes what was copied be found by its tags. The key of event_tags is made
+// when its rows are there.
 func (i *Importer) Index(ctx context.Context) error {
-	_, err := i.tx.Exec(ctx, `
-		insert into event_tags (tag, type, position)
-		select tag, type, position from events cross join unnest(tags) as tag order by tag, type, position`)
+	var key string
+	err := i.tx.QueryRow(ctx, `select pg_get_constraintdef(oid) from pg_constraint
+		where conrelid = 'event_tags'::regclass and conname = 'event_tags_pkey'`).Scan(&key)
+	for _, statement := range []string{
+		`alter table event_tags drop constraint event_tags_pkey`,
+		`insert into event_tags (tag, type, position) select tag, type, position from events cross join unnest(tags) as tag`,
+		`alter table event_tags add constraint event_tags_pkey ` + key,
+	} {
+		if err == nil {
+			_, err = i.tx.Exec(ctx, statement)
+		}
+	}
 	if err != nil {
 		return failedImport("index the events by their tags", err)
 	}

@@ -94,8 +94,11 @@ type line struct {
 
 var errNoEvent = errors.New("no event")
 
-// parseLine is the inverse of appendLine.
+// parseLine is the inverse of appendLine. The row may share memory with the text.
 func parseLine(text []byte) (eventstore.Row, error) {
+	if r, ok := scanLine(text); ok {
+		return r, nil
+	}
 	var l line
 	if err := json.Unmarshal(text, &l); err != nil {
 		return eventstore.Row{}, errNoEvent // what is wrong with it might quote it
