@@ -27,7 +27,7 @@ var house = map[string][]string{
 	"projections/feed":    {"events", "events/cloudevent", "projections", "projections/history", "github.com/google/uuid"},
 	"httpapi":             {"commands", "projections", "projections/history", "projections/feed", "events", "github.com/go-chi", "github.com/golang-jwt/jwt/v5", "github.com/google/uuid"},
 	"cmd/bench":           {"github.com/go-chi", "github.com/golang-jwt/jwt/v5", "github.com/jackc/pgx/v5"}, // nothing of ours: it measures from outside
-	"cmd/carelog":         {"commands", "projections", "projections/history", "projections/feed", "events", "events/bus", "eventstore", "eventstore/accounts", "eventstore/archive", "httpapi", "github.com/jackc/pgx/v5", "github.com/nats-io", "github.com/google/uuid"},
+	"cmd/carelog":         {"commands", "projections", "projections/history", "projections/feed", "events", "events/bus", "events/cloudevent", "eventstore", "eventstore/accounts", "eventstore/archive", "httpapi", "github.com/jackc/pgx/v5", "github.com/nats-io", "github.com/google/uuid"},
 }
 
 const module = "github.com/carelog/carelog/"

@@ -22,10 +22,9 @@ type Row struct {
 
 const rowColumns = `position, id, type, schema_version, tags, data, metadata, salt, recorded_at`
 
-// Rows answers the rows of a selection as [Store.Stream] answers its events. One of
-// the whole log, or of a part between two positions, is read faster than others.
-//
-// The rows of a page share memory, so they are to be used before the next ones.
+// Rows answers the rows of a selection as [Store.Stream] answers its events. It is
+// for who reads many: the whole log, or what is between two positions, takes half as
+// long.
 func (s *Store) Rows(ctx context.Context, selected events.Selection) iter.Seq2[Row, error] {
 	read := s.rowsFound
 	if len(selected.Query) == 0 && selected.Kind == "" && selected.Actor == (events.Actor{}) {
@@ -89,8 +88,7 @@ func (s *Store) rowsFound(ctx context.Context, selected events.Selection, yield 
 	return err
 }
 
-// rowPage is a page of rows and the memory that they are in, which the next page
-// takes over: so it takes half as long to read them as with [Store.Stream].
+// rowPage is a page of rows, and the memory that all of them are in.
 type rowPage struct {
 	rows []Row
 	mem  []byte
@@ -98,7 +96,8 @@ type rowPage struct {
 }
 
 func (p *rowPage) read(ctx context.Context, s *Store, sql string, args []any) error {
-	p.rows, p.mem, p.tags = p.rows[:0], p.mem[:0], p.tags[:0]
+	// As much as the page before had.
+	p.rows, p.mem, p.tags = p.rows[:0], make([]byte, 0, len(p.mem)), make([]events.Tag, 0, len(p.tags))
 	rows, err := s.config.Pool.Query(ctx, sql, append([]any{binaryRow}, args...)...)
 	if err != nil {
 		return err
