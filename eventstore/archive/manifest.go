@@ -120,8 +120,7 @@ func readManifest(dir, name string) (m Manifest, hash string, err error) {
 	case m.Version != formatVersion:
 		return m, "", &VersionError{m.Version}
 	}
-	sum := sha256.Sum256(text)
-	return m, hex.EncodeToString(sum[:]), m.check(name)
+	return m, hashOf(text), m.check(name)
 }
 
 // check finds what contradicts itself.
@@ -163,8 +162,7 @@ func writeManifest(dir, name string, m Manifest) (hash string, err error) {
 	if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
 		return "", err
 	}
-	sum := sha256.Sum256(text)
-	return hex.EncodeToString(sum[:]), errors.Join(os.Rename(path+unfinished, path), syncDir(dir))
+	return hashOf(text), errors.Join(os.Rename(path+unfinished, path), syncDir(dir))
 }
 
 // syncDir makes the names in a directory last.
@@ -174,6 +172,12 @@ func syncDir(path string) error {
 		return err
 	}
 	return errors.Join(dir.Sync(), dir.Close())
+}
+
+// hashOf is the SHA-256 of a file, in hexadecimal.
+func hashOf(text []byte) string {
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:])
 }
 
 func segmentName(first events.Position) string { return fmt.Sprintf("events-%012d.ndjson.zst", first) }

@@ -68,7 +68,7 @@ func newSegment(dir string, first eventstore.Row, create func(string) (file, err
 	}
 	s.fileW = &counted{to: bufio.NewWriterSize(s.file, 1<<16), sum: sha256.New()}
 	// One goroutine compresses while the next events are read and encoded.
-	s.zstd, err = zstd.NewWriter(s.fileW, zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithEncoderConcurrency(2), zstd.WithWindowSize(1<<20))
+	s.zstd, err = zstd.NewWriter(s.fileW, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(2), zstd.WithWindowSize(1<<20))
 	if err != nil {
 		return nil, errors.Join(err, s.discard())
 	}
