@@ -134,7 +134,7 @@ func (i *importer) run(ctx context.Context, dir string) (imported, error) {
 		return imported{}, err
 	}
 	if i.accountsFile != "" {
-		if err := checkAccounts(i.accountsFile); err != nil {
+		if err := checkAccounts(i.accountsFile, export); err != nil {
 			return imported{}, err
 		}
 	}
@@ -163,8 +163,8 @@ func checkTypes(export *archive.Export, registry *events.Registry) error {
 	return nil
 }
 
-// checkAccounts sees that the file can be read and begins as it should.
-func checkAccounts(path string) error {
+// checkAccounts reads the file of accounts to its end.
+func checkAccounts(path string, export *archive.Export) error {
 	file, err := os.Open(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return &notFoundError{"--accounts: there is no file " + path}
@@ -173,8 +173,8 @@ func checkAccounts(path string) error {
 		return err
 	}
 	defer file.Close()
-	if !accounts.IsFile(file) {
-		return fmt.Errorf("%s: %w", path, accounts.ErrNoAccounts)
+	if err := accounts.Check(file, export.Log.String()); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
 	}
 	return nil
 }

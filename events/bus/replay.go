@@ -125,6 +125,8 @@ func (r *Replay) Publish(ctx context.Context, log uuid.UUID, evs []events.Record
 			return r.publish.failed(msgs[i], err)
 		}
 	}
+	ctx, cancel := context.WithTimeout(ctx, r.publish.ackWait)
+	defer cancel()
 	if err := r.conn.nc.FlushWithContext(ctx); err != nil {
 		return fmt.Errorf("publish to NATS: %w", err)
 	}

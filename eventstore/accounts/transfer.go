@@ -121,24 +121,41 @@ func IsFile(r io.Reader) bool {
 	return json.NewDecoder(io.LimitReader(r, 4096)).Decode(&header) == nil && header.Format == fileFormat
 }
 
+// Check reads a file of accounts to its end. It fails with [ErrNoAccounts],
+// [ErrOtherLog] or [ErrDamaged].
+func Check(r io.Reader, log string) error {
+	in, err := newReader(r, log)
+	if err == nil {
+		err = in.each(func(string, []json.RawMessage) error { return nil })
+	}
+	return err
+}
+
 // ReadFrom puts accounts in the place of those that are there, in the caller's
 // transaction, and answers how many. It leaves out those of users whom the log does not
 // have: they registered after it was exported, and others will get their ids. It
-// fails with [ErrNoAccounts], [ErrOtherLog] or [ErrDamaged].
-func ReadFrom(ctx context.Context, tx pgx.Tx, r io.Reader, log string) (Counts, error) {
-	in := &reader{lines: bufio.NewScanner(r), sum: sha256.New()}
-	in.lines.Buffer(nil, 1<<20)
-	var header fileHeader
-	if text := in.next(); json.Unmarshal(text, &header) != nil || header.Format != fileFormat || header.Version != fileVersion {
-		return Counts{}, ErrNoAccounts
+// fails as [Check] does, before it changes anything.
+func ReadFrom(ctx context.Context, tx pgx.Tx, r io.ReadSeeker, log string) (Counts, error) {
+	if err := Check(r, log); err != nil {
+		return Counts{}, err
 	}
-	if header.Log != log {
-		return Counts{}, ErrOtherLog
+	if _, err := r.Seek(0, io.SeekStart); err != nil {
+		return Counts{}, err
+	}
+	in, err := newReader(r, log)
+	if err != nil {
+		return Counts{}, err
 	}
 	if _, err := tx.Exec(ctx, `delete from accounts.refresh_families; delete from accounts.credentials`); err != nil {
 		return Counts{}, classify("remove accounts", err)
 	}
-	return in.store(ctx, tx)
+	var stored Counts
+	err = in.each(func(table string, rows []json.RawMessage) error {
+		n, err := storeRows(ctx, tx, table, rows)
+		*stored.of(table) += n
+		return err
+	})
+	return stored, err
 }
 
 // reader reads the lines of a file, and hashes those before the last.
@@ -157,48 +174,62 @@ func (r *reader) next() []byte {
 	return r.lines.Bytes()
 }
 
-// storedAtOnce is how many rows go into one statement.
-const storedAtOnce = 1000
+// newReader reads the header.
+func newReader(r io.Reader, log string) (*reader, error) {
+	in := &reader{lines: bufio.NewScanner(r), sum: sha256.New()}
+	in.lines.Buffer(nil, 1<<20)
+	var header fileHeader
+	if json.Unmarshal(in.next(), &header) != nil || header.Format != fileFormat || header.Version != fileVersion {
+		return nil, ErrNoAccounts
+	}
+	if header.Log != log {
+		return nil, ErrOtherLog
+	}
+	return in, nil
+}
 
-// store stores the rows after the header.
-func (r *reader) store(ctx context.Context, tx pgx.Tx) (Counts, error) {
-	var read, stored Counts
-	at, rows := 0, make([]json.RawMessage, 0, storedAtOnce)
+// handedAtOnce is how many rows go into one statement.
+const handedAtOnce = 1000
+
+// each hands on the rows after the header, table by table. It fails with [ErrDamaged]
+// when they are not what was written, which is known at the end.
+func (r *reader) each(hand func(table string, rows []json.RawMessage) error) error {
+	var read Counts
+	at, rows := 0, make([]json.RawMessage, 0, handedAtOnce)
 	flush := func() error {
 		if len(rows) == 0 {
 			return nil
 		}
-		n, err := storeRows(ctx, tx, tables[at], rows)
-		*stored.of(tables[at]) += n
+		err := hand(tables[at], rows)
 		rows = rows[:0]
 		return err
 	}
 	for {
 		var line map[string]json.RawMessage
 		if json.Unmarshal(r.next(), &line) != nil || len(line) != 1 {
-			return Counts{}, errors.Join(ErrDamaged, r.lines.Err())
+			return errors.Join(ErrDamaged, r.lines.Err())
 		}
 		if end, ok := line["end"]; ok {
 			var want fileEnd
 			if json.Unmarshal(end, &want) != nil || want.Counts != read || want.SHA256 != hex.EncodeToString(r.sum.Sum(nil)) || r.lines.Scan() {
-				return Counts{}, ErrDamaged
+				return ErrDamaged
 			}
-			return stored, flush()
+			return flush()
 		}
 		for at < len(tables)-1 && line[tables[at]] == nil {
 			if err := flush(); err != nil {
-				return Counts{}, err
+				return err
 			}
 			at++
 		}
 		row := line[tables[at]]
 		if row == nil {
-			return Counts{}, ErrDamaged
+			return ErrDamaged
 		}
 		*read.of(tables[at])++
-		if rows = append(rows, row); len(rows) == storedAtOnce {
+		if rows = append(rows, row); len(rows) == handedAtOnce {
 			if err := flush(); err != nil {
-				return Counts{}, err
+				return err
 			}
 		}
 	}
