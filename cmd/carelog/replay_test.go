@@ -45,8 +45,10 @@ func TestAReplayIsWhatWasPublished(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	part := mustCarelog(t, config, "replay", "--to", "stdout", "--after", "3", "--until", "20", "--tag", "patient:1", "--json")
+	selected := query[int](t, config.DatabaseURL, `select count(*) from events where position between 4 and 20 and 'patient:1' = any(tags)`)
 	var done replayed
-	if err := json.Unmarshal([]byte(part.stderr), &done); err != nil || done.Events != 6 || strings.Count(part.stdout, "\n") != 6 || strings.Count(part.stdout, "patient:1 ") < 5 {
+	if err := json.Unmarshal([]byte(part.stderr), &done); err != nil || selected == 0 || int(done.Events) != selected ||
+		strings.Count(part.stdout, "\n") != selected || strings.Count(part.stdout, "patient:1 ") != selected {
 		t.Errorf("%+v: %+v, %v", part, done, err)
 	}
 	if none := mustCarelog(t, config, "replay", "--to", "stdout", "--tag", "patient:99"); none.stdout != "" || none.stderr != "replayed no events: none are selected\n" {
