@@ -208,5 +208,7 @@ func isDamaged(err error) bool {
 // unknownExportError is an export with events of a newer program.
 type unknownExportError struct{ cause error }
 
-func (e *unknownExportError) Error() string { return "the export cannot be imported: " + e.cause.Error() }
+func (e *unknownExportError) Error() string {
+	return "the export cannot be imported: " + e.cause.Error()
+}
 func (e *unknownExportError) Unwrap() error { return e.cause }
