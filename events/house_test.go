@@ -4,6 +4,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -20,6 +21,7 @@ var house = map[string][]string{
 	"eventstore/pgtest":   {"eventstore", "github.com/jackc/pgx/v5", "github.com/google/uuid"},
 	"eventstore/accounts": {"events", "github.com/jackc/pgx/v5", "github.com/google/uuid"},
 	"events/cloudevent":   {"events", "github.com/google/uuid"},
+	"events/client":       {"events", "events/cloudevent", "github.com/nats-io", "github.com/google/uuid"},
 	"events/bus":          {"events", "events/cloudevent", "github.com/ThreeDotsLabs/watermill", "github.com/nats-io", "github.com/google/uuid"},
 	"projections":         {"events", "github.com/jackc/pgx/v5", "github.com/google/uuid"},
 	"projections/history": {"events", "projections", "github.com/google/uuid"},
@@ -43,6 +45,11 @@ func TestPackagesImportWhatTheHouseAllows(t *testing.T) {
 		}
 		if entry.IsDir() && strings.HasPrefix(entry.Name(), ".") && path != root {
 			return filepath.SkipDir
+		}
+		if entry.IsDir() && path != root {
+			if _, err := os.Stat(filepath.Join(path, "go.mod")); err == nil {
+				return filepath.SkipDir // a module of its own
+			}
 		}
 		if entry.IsDir() || filepath.Ext(path) != ".go" || strings.HasSuffix(path, "_test.go") {
 			return nil
