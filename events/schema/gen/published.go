@@ -58,7 +58,7 @@ func broken(published map[string]any, schemas map[string]json.RawMessage) error 
 	for _, name := range slices.Sorted(maps.Keys(published)) {
 		var schema any
 		if err := json.Unmarshal(schemas[name], &schema); err != nil {
-			told = append(told, name+" was published and is gone: bring it back")
+			told = append(told, name+": it is gone, bring it back")
 			continue
 		}
 		for _, change := range changes("", published[name], demands(schema), name == envelopeFile) {
