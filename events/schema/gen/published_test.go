@@ -72,6 +72,7 @@ func TestWhatBreaksSubscribers(t *testing.T) {
 		"gone":                      {file: wardFile, want: "it is gone"},
 		"attribute changed":         {envelopeFile, `"minLength": 1`, `"minLength": 2`, "properties/id/minLength was 1 and is 2"},
 		"attribute required":        {envelopeFile, `["id", `, `["id", "actor", `, "required was"},
+		"attribute restricted":      {envelopeFile, `"actor": {"type": "string"`, `"actor": {"type": "string", "pattern": "^user"`, `properties/actor/pattern was absent and is "^user"`},
 		"attribute gone":            {envelopeFile, `"actor": {"type": "string"},`, ``, "properties/actor was"},
 		"attribute added":           {envelopeFile, `"actor": {`, `"partition": {"type": "string"}, "actor": {`, ""},
 		"other words":               {wardFile, `as people call it`, `on the door`, ""},
