@@ -21,6 +21,8 @@ type request struct {
 	route string              // the pattern, never the path: that could hold anything
 	user  projections.Session // zero when nobody authenticated
 
+	client context.Context // ends when the client is gone, and not for taking long
+
 	standing *standing // of the user; nil when nobody authenticated
 
 	idempotency commands.Idempotency // of a change with an Idempotency-Key

@@ -53,8 +53,8 @@ type document struct {
 // Append appends the document of a recorded event of the log to b. Data and
 // metadata are taken to be valid JSON, which the database's column types assert.
 func Append(b []byte, log uuid.UUID, e events.Recorded) []byte {
-	var m events.Metadata
-	if len(e.Metadata) > 0 {
+	m, known := scanMetadata(e.Metadata)
+	if !known {
 		m, _ = e.DecodeMetadata() // of another form it tells nothing
 	}
 	b = append(b, `{"specversion":"1.0","id":"`...)
@@ -194,6 +194,47 @@ func (d *document) scan(doc []byte) bool {
 		rest, ok = bytes.CutPrefix(rest, []byte(","))
 	}
 	return false
+}
+
+// scanMetadata reads the metadata of what a user did as it is stored. It reports
+// false for any other. (A third of what encoding/json takes, on the way of every event.)
+func scanMetadata(text []byte) (m events.Metadata, ok bool) {
+	rest, ok := bytes.CutPrefix(text, []byte(`{"actor":{"user_id":`))
+	if !ok {
+		return m, false
+	}
+	for len(rest) > 0 && '0' <= rest[0] && rest[0] <= '9' && m.Actor.UserID < 1<<59 {
+		m.Actor.UserID = 10*m.Actor.UserID + int64(rest[0]-'0')
+		rest = rest[1:]
+	}
+	if rest, ok = bytes.CutPrefix(rest, []byte("}")); !ok {
+		return m, false
+	}
+	for {
+		if string(rest) == "}" {
+			return m, true
+		}
+		if rest, ok = bytes.CutPrefix(rest, []byte(",")); !ok {
+			return m, false
+		}
+		var name, value []byte
+		if name, rest, ok = scanString(rest); !ok || len(rest) == 0 || rest[0] != ':' {
+			return m, false
+		}
+		if value, rest, ok = scanString(rest[1:]); !ok {
+			return m, false
+		}
+		switch string(name) {
+		case "correlation_id":
+			m.CorrelationID = string(value)
+		case "causation_id":
+			m.CausationID = string(value)
+		case "request_id":
+			m.RequestID = string(value)
+		case "traceparent":
+			m.TraceParent = string(value)
+		}
+	}
 }
 
 // scanString reads a JSON string that holds no escapes but \" and \\.

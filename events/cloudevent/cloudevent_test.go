@@ -141,6 +141,41 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
+// TestMetadataAreScanned: as they are stored, and only so; what is scanned is what
+// encoding/json reads.
+func TestMetadataAreScanned(t *testing.T) {
+	stored := sampleMetadata
+	for text, want := range map[string]bool{
+		string(encode(stored)): true,
+		string(encode(events.Metadata{Actor: events.Actor{UserID: 1}})):                               true,
+		string(encode(events.Metadata{Actor: events.Actor{UserID: 1<<63 - 1}})):                       false,
+		string(encode(events.Metadata{Actor: events.Actor{Tool: "carelog users", Operator: "root"}})): false,
+		string(encode(events.Metadata{})):                                                             false,
+		``:                                                                                            false,
+		`{"actor":{"user_id":1}`:                                                                      false,
+		`{"actor":{"user_id":1}}}`:                                                                    false,
+		`{"actor":{"user_id":1},}`:                                                                    false,
+		`{"actor":{"user_id":1},"request_id":1}`:                                                      false,
+		`{"actor":{"user_id":1},"request_id":"\u0041"}`:                                               false,
+		`{"actor":{"user_id":1},"unknown":"x"}`:                                                       true,
+		`{"actor": {"user_id":1}}`:                                                                    false,
+	} {
+		got, ok := scanMetadata([]byte(text))
+		if ok != want {
+			t.Errorf("%s: %v", text, ok)
+		}
+		var read events.Metadata
+		if err := json.Unmarshal([]byte(text), &read); ok && (err != nil || got != withoutFingerprint(read)) {
+			t.Errorf("%s: scanned as %+v, read as %+v, %v", text, got, read, err)
+		}
+	}
+}
+
+func withoutFingerprint(m events.Metadata) events.Metadata {
+	m.Fingerprint = ""
+	return m
+}
+
 // What a proxy or another CloudEvents library makes of a document must be read
 // the same.
 func TestOtherLayoutsOfADocument(t *testing.T) {

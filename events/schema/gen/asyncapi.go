@@ -87,7 +87,7 @@ var servers = object{
 		{"protocol", "http"},
 		{"description", "Carelog's REST API; https where the installation has it."},
 		{"variables", object{{"host", object{{"default", "127.0.0.1"}}}, {"port", object{{"default", "8000"}}}}},
-		{"security", []object{ref("components", "securitySchemes", "accessToken")}},
+		{"security", []object{ref("components", "securitySchemes", "accessToken"), ref("components", "securitySchemes", "ticket")}},
 	}},
 }
 
@@ -99,6 +99,10 @@ var securitySchemes = object{
 	{"accessToken", object{
 		{"type", "http"}, {"scheme", "bearer"}, {"bearerFormat", "JWT"},
 		{"description", "The access token from POST /api/auth/login/. Which events are shown depends on its user."},
+	}},
+	{"ticket", object{
+		{"type", "httpApiKey"}, {"name", "ticket"}, {"in", "query"},
+		{"description", "For the EventSource of browsers, which sends no token: a ticket from POST /api/events/ticket/, good once and for Server-Sent Events alone."},
 	}},
 }
 
@@ -112,7 +116,7 @@ var feedQuery = object{
 		{"after", object{{"type", "integer"}, {"minimum", 0}, {"description", "The position to begin behind; without it the first event is the first of the log."}}},
 		{"types", object{{"type", "string"}, {"description", "Any of these event types, separated by commas, like patient.registered; without it all."}}},
 		{"tags", object{{"type", "string"}, {"description", "All of these tags, separated by commas, like patient:42."}}},
-		{"limit", object{{"type", "integer"}, {"minimum", 1}, {"description", "How many events at most."}}},
+		{"limit", object{{"type", "integer"}, {"minimum", 1}, {"description", "How many events at most; without it a page has 100, lines and Server-Sent Events have all."}}},
 	}},
 }
 
