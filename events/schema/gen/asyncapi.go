@@ -116,7 +116,7 @@ var feedQuery = object{
 		{"after", object{{"type", "integer"}, {"minimum", 0}, {"description", "The position to begin behind; without it the first event is the first of the log."}}},
 		{"types", object{{"type", "string"}, {"description", "Any of these event types, separated by commas, like patient.registered; without it all."}}},
 		{"tags", object{{"type", "string"}, {"description", "All of these tags, separated by commas, like patient:42."}}},
-		{"limit", object{{"type", "integer"}, {"minimum", 1}, {"description", "How many events at most; without it a page has 100, lines and Server-Sent Events have all."}}},
+		{"limit", object{{"type", "integer"}, {"minimum", 1}, {"description", "How many events at most, up to 1000; without it a page has 100, and lines have all. Server-Sent Events have no limit."}}},
 	}},
 }
 
