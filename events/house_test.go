@@ -23,10 +23,12 @@ var house = map[string][]string{
 	"events/cloudevent":   {"events", "github.com/google/uuid"},
 	"events/client":       {"events", "events/cloudevent", "github.com/nats-io", "github.com/google/uuid"},
 	"events/bus":          {"events", "events/cloudevent", "github.com/ThreeDotsLabs/watermill", "github.com/nats-io", "github.com/google/uuid"},
+	"events/schema":       {},
+	"events/schema/gen":   {"events", "events/bus", "events/cloudevent", "github.com/google/uuid"}, // makes the files of events/schema
 	"projections":         {"events", "github.com/jackc/pgx/v5", "github.com/google/uuid"},
 	"projections/history": {"events", "projections", "github.com/google/uuid"},
 	"projections/feed":    {"events", "events/cloudevent", "projections", "projections/history", "github.com/google/uuid"},
-	"httpapi":             {"commands", "projections", "projections/history", "projections/feed", "events", "github.com/go-chi", "github.com/golang-jwt/jwt/v5", "github.com/google/uuid"},
+	"httpapi":             {"commands", "projections", "projections/history", "projections/feed", "events", "events/schema", "github.com/go-chi", "github.com/golang-jwt/jwt/v5", "github.com/google/uuid"},
 	"cmd/bench":           {"github.com/go-chi", "github.com/golang-jwt/jwt/v5", "github.com/jackc/pgx/v5"}, // nothing of ours: it measures from outside
 	"cmd/carelog":         {"commands", "projections", "projections/history", "projections/feed", "events", "events/bus", "eventstore", "eventstore/accounts", "httpapi", "github.com/jackc/pgx/v5", "github.com/nats-io", "github.com/google/uuid"},
 }

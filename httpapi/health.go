@@ -152,6 +152,8 @@ func (a *api) welcome(w http.ResponseWriter, _ *http.Request) error {
 			"patients", "/api/patients/",
 			"doctors", "/api/doctors/",
 			"mappings", "/api/patients/mappings/",
+			"schemas", schemasPath,
+			"asyncapi", "/api/events/asyncapi.json",
 			"liveness", "/livez",
 			"readiness", "/readyz")
 	})

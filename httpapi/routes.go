@@ -44,6 +44,10 @@ func (a *api) routes() []route {
 		{"/livez/", "Liveness", public, methods{"GET": a.livez}},
 		{"/readyz/", "Readiness", public, methods{"GET": a.readyz}},
 
+		{schemasPath, "Event Schemas", public, methods{"GET": a.listSchemas}},
+		{schemasPath + "{file}/", "Event Schema", public, methods{"GET": a.getSchema}},
+		{"/api/events/asyncapi.json/", "AsyncAPI", public, methods{"GET": a.getAsyncAPI}},
+
 		{"/api/auth/register/", "Register", tokenOptional, methods{"POST": a.account(a.command(a.registerUser))}},
 		{"/api/auth/login/", "Login", tokenIgnored, methods{"POST": a.account(a.login)}},
 		{"/api/auth/refresh/", "Token Refresh", tokenIgnored, methods{"POST": a.account(a.refresh)}},

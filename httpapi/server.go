@@ -184,6 +184,7 @@ type api struct {
 	bodies     *room // large ones
 	answers    *room // long ones
 	ready      *looks
+	schemas    documents
 	logger     *slog.Logger
 	version    string
 }
@@ -196,6 +197,10 @@ func New(config Config) (http.Handler, error) {
 	if config.Now == nil {
 		config.Now = time.Now
 	}
+	schemas, err := newDocuments()
+	if err != nil {
+		return nil, err
+	}
 	a := &api{
 		commands: config.Commands,
 		queries:  config.Queries,
@@ -206,6 +211,7 @@ func New(config Config) (http.Handler, error) {
 		types:    config.Types,
 		accounts: config.Accounts,
 		ready:    newLooks(config.Ready),
+		schemas:  schemas,
 		logger:   config.Logger,
 		version:  cmp.Or(config.Version, "unknown"),
 		tokens: newTokens(config.TokenKey, config.Now,
