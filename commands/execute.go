@@ -193,6 +193,7 @@ func (s *Service) finish(caller Caller, request repeatable, drafts []draft) ([]e
 		Actor:         events.Actor{UserID: caller.UserID, Tool: caller.Tool, Operator: caller.Operator},
 		CorrelationID: caller.CorrelationID,
 		RequestID:     caller.RequestID,
+		TraceParent:   caller.TraceParent,
 	}
 	for i, d := range drafts {
 		id, err := s.NewID()

@@ -58,6 +58,7 @@ type Caller struct {
 	Operator      string // who runs the tool: a user of the operating system
 	CorrelationID string
 	RequestID     string
+	TraceParent   string      // the trace that the request belongs to, valid as in W3C Trace Context; empty: none
 	Idempotency   Idempotency // the zero value for a request that is not sent again
 	Standing      Standing    // nil for one whose right to act needs no asking: a tool, somebody who registers
 }

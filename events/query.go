@@ -14,7 +14,8 @@ const MaxQueryItems = 8
 type Query []QueryItem
 
 // QueryItem matches events of any of the types (of every type where there are
-// none) that carry all of the tags. At least one of both must be given.
+// none) that carry all of the tags. At least one of both must be given. What it
+// costs depends on how many events carry the first tag.
 type QueryItem struct {
 	Types []Type
 	Tags  []Tag

@@ -256,9 +256,12 @@ func (a *arguments) add(value any) string {
 }
 
 // selection is a subquery for the positions of the events that match the query,
-// after a position and, unless until is 0, up to another. Tags are looked up in event_tags, whose primary key begins
-// with them. It is a union, because an OR of lookups would be planned as a scan
-// of the whole log.
+// after a position and, unless until is 0, up to another. Tags are looked up in
+// event_tags, whose primary key begins with them: the first tag of an item, which
+// should be the rarest, and for each event that has it, whether it has the others.
+// (That is a scalar subquery because those are always index probes: an intersection
+// read all events of an owner to find a patient's.) It is a union, because an OR of
+// lookups would be planned as a scan of the whole log.
 func selection(q events.Query, after, until events.Position, args *arguments) string {
 	if len(q) == 0 {
 		return "select null::bigint where false"
@@ -274,11 +277,11 @@ func selection(q events.Query, after, until events.Position, args *arguments) st
 			items[i] = `(select position from events where ` + within + ofType + `)`
 			continue
 		}
-		lookups := make([]string, len(item.Tags))
-		for j, tag := range item.Tags {
-			lookups[j] = `select position from event_tags where tag = ` + args.add(string(tag)) + ` and ` + within + ofType
+		lookup := `select position from event_tags t where tag = ` + args.add(string(item.Tags[0])) + ` and ` + within + ofType
+		for _, tag := range item.Tags[1:] {
+			lookup += ` and (select true from event_tags f where f.tag = ` + args.add(string(tag)) + ` and f.type = t.type and f.position = t.position)`
 		}
-		items[i] = "(" + strings.Join(lookups, " intersect ") + ")"
+		items[i] = "(" + lookup + ")"
 	}
 	return strings.Join(items, " union ")
 }

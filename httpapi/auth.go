@@ -5,6 +5,8 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"sync/atomic"
+	"time"
 
 	"github.com/carelog/carelog/commands"
 	"github.com/carelog/carelog/events"
@@ -34,7 +36,15 @@ func (a *api) authenticate(r *http.Request) (*standing, error) {
 	if token.user == 0 {
 		return nil, namesNoUser
 	}
-	return &standing{api: a, user: token.session(), seen: token.seen}, nil
+	return a.newStanding(token, token.expires), nil
+}
+
+// newStanding is that of the user of a token, until then.
+func (a *api) newStanding(token checked, expires time.Time) *standing {
+	if token.seen == nil {
+		token.seen = new(atomic.Int64)
+	}
+	return &standing{api: a, user: token.session(), seen: token.seen, expires: expires}
 }
 
 // bearer finds the token in the Authorization header as simplejwt does: the

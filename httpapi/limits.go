@@ -27,6 +27,7 @@ func (a *api) limit(timeout time.Duration, next http.Handler) http.Handler {
 		case len(r.RequestURI) > maxURL:
 			a.fail(w, r, urlTooLong)
 		default:
+			requestOf(r.Context()).client = r.Context()
 			ctx, cancel := context.WithTimeout(r.Context(), timeout)
 			defer cancel()
 			next.ServeHTTP(w, r.WithContext(ctx))

@@ -11,7 +11,9 @@ var notAcceptable = newDetail(http.StatusNotAcceptable, "Could not satisfy the r
 // DefaultContentNegotiation does with a JSON renderer alone: parameters are not
 // looked at, q=0 neither, an absent header accepts everything and an empty one
 // nothing. The query may ask for a format by name, and there is one.
-func negotiate(r *http.Request) error {
+//
+// A route may have other forms besides, which must be asked for by name.
+func negotiate(r *http.Request, forms []string) error {
 	if r.URL.RawQuery != "" {
 		formats := r.URL.Query()["format"]
 		if len(formats) > 0 {
@@ -21,7 +23,7 @@ func negotiate(r *http.Request) error {
 		}
 	}
 	header := r.Header["Accept"]
-	if len(header) == 0 {
+	if len(header) == 0 || askedForm(r, forms) != "" {
 		return nil
 	}
 	for _, line := range header {

@@ -34,13 +34,13 @@ func TestNegotiation(t *testing.T) {
 		if accept != absent {
 			r.Header.Set("Accept", accept)
 		}
-		if err := negotiate(r); (err == nil) != want {
+		if err := negotiate(r, nil); (err == nil) != want {
 			t.Errorf("Accept: %q: %v", accept, err)
 		}
 	}
 	r := httptest.NewRequest("GET", "/", nil)
 	r.Header["Accept"] = []string{"text/html", "application/json"}
-	if err := negotiate(r); err != nil {
+	if err := negotiate(r, nil); err != nil {
 		t.Errorf("two headers: %v", err)
 	}
 }
@@ -58,7 +58,7 @@ func TestFormatInTheQuery(t *testing.T) {
 		"format=json&format=xml": notFound,
 	} {
 		r := httptest.NewRequest("GET", "/?"+query, nil)
-		if err := negotiate(r); err != want {
+		if err := negotiate(r, nil); err != want {
 			t.Errorf("%q: %v", query, err)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -16,8 +17,11 @@ import (
 // way, and told in the access log.
 type request struct {
 	id    string
+	trace string              // the trace that the client says it belongs to: a valid traceparent, or empty
 	route string              // the pattern, never the path: that could hold anything
 	user  projections.Session // zero when nobody authenticated
+
+	client context.Context // ends when the client is gone, and not for taking long
 
 	standing *standing // of the user; nil when nobody authenticated
 
@@ -45,7 +49,7 @@ func userOf(r *http.Request) projections.Session { return requestOf(r.Context())
 // callerOf names the request's user, and the request itself, in events.
 func callerOf(r *http.Request) commands.Caller {
 	known := requestOf(r.Context())
-	caller := commands.Caller{UserID: known.user.User, CorrelationID: known.id, RequestID: known.id, Idempotency: known.idempotency}
+	caller := commands.Caller{UserID: known.user.User, CorrelationID: known.id, RequestID: known.id, TraceParent: known.trace, Idempotency: known.idempotency}
 	if known.standing != nil {
 		caller.Standing = known.standing
 	}
@@ -58,7 +62,7 @@ func callerOf(r *http.Request) commands.Caller {
 func (a *api) identify(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		began := time.Now()
-		known := &request{id: r.Header.Get("X-Request-Id"), route: "none"}
+		known := &request{id: r.Header.Get("X-Request-Id"), trace: traceParent(r.Header), route: "none"}
 		if !harmlessID(known.id) {
 			known.id = uuid.NewString()
 		}
@@ -93,6 +97,28 @@ func harmlessID(id string) bool {
 		}
 	}
 	return true
+}
+
+// traceParent is the client's place in a trace (W3C Trace Context, version 00), which
+// goes into the events that the request causes; empty without a valid one.
+func traceParent(h http.Header) string {
+	lines := h["Traceparent"]
+	if len(lines) != 1 || len(lines[0]) != len("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01") {
+		return ""
+	}
+	parts := strings.Split(lines[0], "-")
+	if len(parts) != 4 || parts[0] != "00" || len(parts[1]) != 32 || len(parts[2]) != 16 {
+		return ""
+	}
+	for _, part := range parts[1:3] {
+		if strings.Trim(part, "0") == "" {
+			return "" // an id of zeros is none
+		}
+	}
+	if strings.Trim(lines[0], "0123456789abcdef-") != "" {
+		return ""
+	}
+	return lines[0]
 }
 
 // loggedMethod keeps what a client invented as a method out of the log.

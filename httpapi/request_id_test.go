@@ -25,6 +25,29 @@ func TestRequestIDs(t *testing.T) {
 	}
 }
 
+func TestTraceParents(t *testing.T) {
+	const good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+	for sent, want := range map[string]string{
+		good:                                     good,
+		"":                                       "",
+		strings.ToUpper(good):                    "",
+		strings.Replace(good, "00-", "ff-", 1):   "",
+		strings.Replace(good, "00-4", "01-4", 1): "", // of a version to come it cannot be told what it holds
+		good + "-x":                              "",
+		strings.Replace(good, "4b", "4-", 1):     "",
+		strings.Replace(good, "4b", "4g", 1):     "",
+		"00-" + strings.Repeat("0", 32) + good[35:]:                 "",
+		good[:36] + strings.Repeat("0", 16) + "-01":                 "",
+		"00-4bf92f3577b34da6a3ce929d0e0e473600f067aa0ba902b7-01---": "",
+	} {
+		w := newWorld(t)
+		w.do("POST", "/api/patients/", goodPatient, "Traceparent: "+sent)
+		if got := w.commands.caller.TraceParent; got != want {
+			t.Errorf("%q: %q", sent, got)
+		}
+	}
+}
+
 // One line for a request, whatever became of it, with nothing that could be
 // about a person.
 func TestAccessLog(t *testing.T) {

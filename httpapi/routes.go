@@ -79,6 +79,9 @@ func (a *api) routes() []route {
 			"DELETE": a.change(a.unmapDoctor),
 		}},
 		{"/api/patients/mappings/history/{id}/", "Mapping History", tokenRequired, methods{"GET": a.list(a.mappingHistory)}},
+
+		{eventsPattern, "Events", tokenRequired, methods{"GET": a.list(a.listEvents)}},
+		{"/api/events/ticket/", "Ticket for Events", tokenRequired, methods{"POST": a.account(a.issueTicket)}},
 	}
 }
 
@@ -107,6 +110,14 @@ func (rt route) vary(hasOrigins bool) string {
 		names += ", Origin"
 	}
 	return names
+}
+
+// forms are the media types that a route can answer in besides JSON.
+func (rt route) forms() []string {
+	if rt.pattern == eventsPattern {
+		return eventForms
+	}
+	return nil
 }
 
 // router finds the route of a request by its path alone, decoded like the
@@ -171,13 +182,16 @@ func (a *api) admit(rt route, r *http.Request) (handler, error) {
 	if rt.access == public {
 		return handle, nil
 	}
-	if err := negotiate(r); err != nil {
+	if err := negotiate(r, rt.forms()); err != nil {
 		return nil, err
 	}
 	if rt.access == tokenIgnored {
 		return handle, nil
 	}
 	user, err := a.authenticate(r)
+	if user == nil && err == nil && askedForm(r, rt.forms()) == streamType {
+		user, err = a.redeem(r)
+	}
 	if err != nil {
 		return nil, err
 	}

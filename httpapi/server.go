@@ -5,14 +5,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/carelog/carelog/commands"
 	"github.com/carelog/carelog/events"
 	"github.com/carelog/carelog/projections"
+	"github.com/carelog/carelog/projections/feed"
 	"github.com/carelog/carelog/projections/history"
 )
 
@@ -23,6 +26,8 @@ type Config struct {
 	Progress Progress
 	Log      Log
 	History  History
+	Feed     Feed
+	Types    []events.Type // of events, all there are
 	Accounts Accounts
 	Ready    func(context.Context) Readiness // what /readyz answers
 	Logger   *slog.Logger
@@ -110,6 +115,16 @@ type History interface {
 	PatientMappings(ctx context.Context, owner, patient int64, at events.Position) ([]projections.Mapping, error)
 }
 
+// Feed answers what happened, and what happens. [feed.Hub] is one.
+type Feed interface {
+	// Read answers the events that the filter lets through, after a position and up
+	// to another.
+	Read(ctx context.Context, filter feed.Filter, after, until events.Position) iter.Seq2[feed.Event, error]
+
+	// Follow begins to follow new events.
+	Follow(after events.Position) *feed.Follower
+}
+
 // Accounts keeps what must not be in the log: password hashes and the refresh
 // tokens that were used. Its errors for a database that cannot be reached wrap
 // [events.ErrUnavailable].
@@ -153,6 +168,9 @@ type api struct {
 	progress   Progress
 	log        Log
 	history    History
+	feed       Feed
+	types      []events.Type
+	streams    atomic.Int64 // answers that are sent bit by bit now
 	accounts   Accounts
 	tokens     *tokens
 	throttles  *throttles
@@ -178,6 +196,8 @@ func New(config Config) (http.Handler, error) {
 		progress: config.Progress,
 		log:      config.Log,
 		history:  config.History,
+		feed:     config.Feed,
+		types:    config.Types,
 		accounts: config.Accounts,
 		ready:    newLooks(config.Ready),
 		logger:   config.Logger,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"sync/atomic"
+	"time"
 
 	"github.com/carelog/carelog/events"
 	"github.com/carelog/carelog/projections"
@@ -17,6 +18,7 @@ type standing struct {
 	user    projections.Session
 	seen    *atomic.Int64 // position up to which the user may act; 0 when nobody has looked yet
 	checked bool          // by this request
+	expires time.Time     // of the token
 }
 
 // Seen implements [commands.Standing].

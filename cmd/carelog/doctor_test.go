@@ -250,7 +250,8 @@ func TestDoctorOfSettingsAndFiles(t *testing.T) {
 	}
 	var stdout, stderr logBuffer
 	status := execute(t.Context(), []string{"doctor"}, &stdout, &stderr)
-	if text := stdout.String(); status != exitError || strings.Count(text, "\n") != 3 || !strings.Contains(text, "error    settings      ") || !strings.Contains(text, "mend the settings first") {
+	if text := stdout.String(); status != exitError || !strings.Contains(text, "error    settings      .env, line 1: ") ||
+		!strings.Contains(text, "mend the settings first") || strings.Contains(text, "nats") || strings.Contains(text, "data dir") {
 		t.Errorf("with a .env that cannot be read: %d\n%s%s", status, &stdout, &stderr)
 	}
 	many := map[string]string{"DATABASE_URL": pgtest.New(t), "CARELOG_JWT_SECRET": testSecret, "CARELOG_DATA_DIR": dir, "CARELOG_DB_MAX_CONNS": "10000"}

@@ -1,204 +1,360 @@
 package main
 
 import (
+	"bufio"
+	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"reflect"
+	"io"
+	"math/rand/v2"
+	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
-// writeStory does some of everything that is in the log. Its events are told in
-// TestEventsCommand.
-func writeStory(t *testing.T, server *running, config Config) {
+// wired is what a test looks at of a CloudEvent.
+type wired struct {
+	ID, Type, Subject, Position, Actor string
+	Data                               json.RawMessage
+}
+
+func (w wired) String() string { return fmt.Sprintf("%s %s %s", w.Position, w.Type, w.Subject) }
+
+func parseWired(t testing.TB, text string) wired {
 	t.Helper()
-	access, _ := server.register(t, "John \u202eDoe", "john@example.com", oldPassword)
-	server.mustAs(t, access, "POST", "/api/patients/", somePatient, 201)
-	server.mustAs(t, access, "POST", "/api/doctors/", someDoctor, 201)
-	server.mustAs(t, access, "POST", "/api/patients/mappings/", `{"patient":1,"doctor":1}`, 201)
-	server.mustAs(t, access, "PATCH", "/api/patients/1/", `{"last_name":"Jones \u009b \"x\"","age":31}`, 200)
-	server.mustAs(t, access, "DELETE", "/api/doctors/1/", "", 204)
+	var w wired
+	if err := json.Unmarshal([]byte(text), &w); err != nil || w.ID == "" || w.Data == nil {
+		t.Errorf("no CloudEvent: %s (%v)", text, err)
+	}
+	return w
+}
+
+// eventsPage asks for a page of events.
+func eventsPage(t testing.TB, server *running, token, query string) (found []string, next, head int64) {
+	t.Helper()
+	var page struct {
+		Results    []json.RawMessage
+		Next, Head int64
+	}
+	if err := json.Unmarshal(server.mustAs(t, token, "GET", "/api/events/"+query, "", 200).body, &page); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range page.Results {
+		found = append(found, parseWired(t, string(r)).String())
+	}
+	return found, page.Next, page.Head
+}
+
+// TestEventsOverHTTP: who sees which events, in pages and in lines.
+func TestEventsOverHTTP(t *testing.T) {
+	server := start(t, databaseConfig(t))
+	john, _ := server.register(t, "John Doe", "john@example.com", oldPassword)
+	jane, _ := server.register(t, "Jane Roe", "jane@example.com", oldPassword)
+	for _, w := range []struct{ token, method, path, body string }{
+		{john, "POST", "/api/patients/", somePatient},                             // 3
+		{john, "POST", "/api/doctors/", doctorBody("Sarah", "sarah@example.com")}, // 4
+		{john, "POST", "/api/patients/mappings/", `{"patient":1,"doctor":1}`},     // 5
+		{jane, "POST", "/api/patients/", somePatient},                             // 6
+		{jane, "POST", "/api/patients/mappings/", `{"patient":2,"doctor":1}`},     // 7
+		{john, "DELETE", "/api/doctors/1/", ""},                                   // 8, 9, 10
+	} {
+		if got, err := server.as(w.token, w.method, w.path, w.body); err != nil || got.status >= 300 {
+			t.Fatal(err, got.status, string(got.body))
+		}
+	}
+	const (
+		p1, d1, m1        = "3 carelog.patient.registered.v1 patient/1", "4 carelog.doctor.registered.v1 doctor/1", "5 carelog.mapping.created.v1 mapping/1"
+		p2, m2            = "6 carelog.patient.registered.v1 patient/2", "7 carelog.mapping.created.v1 mapping/2"
+		d1off, off1, off2 = "8 carelog.doctor.removed.v1 doctor/1", "9 carelog.mapping.removed.v1 mapping/1", "10 carelog.mapping.removed.v1 mapping/2"
+	)
+	for _, c := range []struct {
+		token, query string
+		want         []string
+		next         int64
+	}{
+		{john, "", []string{p1, d1, m1, d1off, off1}, 10},
+		{jane, "", []string{d1, p2, m2, d1off, off2}, 10},
+		{john, "?limit=2", []string{p1, d1}, 4},
+		{john, "?limit=2&after=4", []string{m1, d1off}, 8},
+		{john, "?limit=2&after=8", []string{off1}, 10},
+		{john, "?after=10", nil, 10},
+		{john, "?after=11", nil, 11},
+		{john, "?types=mapping.created,doctor.removed", []string{m1, d1off}, 10},
+		{john, "?tags=doctor:1", []string{d1, m1, d1off, off1}, 10},
+		{john, "?tags=doctor:1,patient:1&types=mapping.removed", []string{off1}, 10},
+		{john, "?tags=patient:2", nil, 10},
+		{john, "?tags=user:1", nil, 10},
+	} {
+		if got, next, head := eventsPage(t, server, c.token, c.query); !slices.Equal(got, c.want) || next != c.next || head != 10 {
+			t.Errorf("%q: %q, next %d, head %d", c.query, got, next, head)
+		}
+	}
+	lines := server.mustWith(t, john, "GET", "/api/events/?after=3", "", 200, "Accept: application/x-ndjson")
+	if n := strings.Count(string(lines.body), "\n"); n != 4 || lines.header.Get("Content-Type") != "application/x-ndjson" {
+		t.Errorf("%d lines: %s", n, lines.body)
+	}
+	for line := range strings.Lines(string(lines.body)) {
+		parseWired(t, line)
+	}
+	if got := server.mustWith(t, john, "GET", "/api/events/?limit=1", "", 200, "Accept: application/x-ndjson"); strings.Count(string(got.body), "\n") != 1 {
+		t.Errorf("one line: %s", got.body)
+	}
+	for query, want := range map[string]string{
+		"after=x":              `{"after":["A valid integer is required."]}`,
+		"limit=0":              `{"limit":["Ensure this value is greater than or equal to 1."]}`,
+		"types=patient.healed": `{"types":["\"patient.healed\" is not a type of events."]}`,
+		"types=":               `{"types":["\"\" is not a type of events."]}`,
+		"tags=patient":         `{"tags":["Give tags like patient:42."]}`,
+	} {
+		if got := server.mustAs(t, john, "GET", "/api/events/?"+query, "", 400); string(got.body) != want {
+			t.Errorf("%s: %s", query, got.body)
+		}
+	}
+	server.mustWith(t, john, "GET", "/api/events/", "", 400, "Last-Event-ID: x")
+	server.mustWith(t, john, "GET", "/api/events/?after=11", "", 400, "Accept: text/event-stream")
+	server.mustWith(t, john, "GET", "/api/events/", "", 406, "Accept: text/html")
+	server.mustWith(t, john, "GET", "/api/patients/", "", 406, "Accept: text/event-stream")
+	server.mustAs(t, john, "POST", "/api/events/", "{}", 405)
+	server.mustAs(t, "", "GET", "/api/events/", "", 401)
+	for _, accept := range []string{"text/event-stream", "application/x-ndjson"} { // nothing is waited for
+		server.mustWith(t, john, "HEAD", "/api/events/", "", 200, "Accept: "+accept)
+	}
+}
+
+// stream follows events until it is closed.
+type stream struct {
+	body   io.ReadCloser
+	lines  *bufio.Scanner
+	status int
+	type_  string
+}
+
+func follow(ctx context.Context, server *running, token, query, last string) (*stream, error) {
+	r, err := http.NewRequestWithContext(ctx, "GET", server.url+"/api/events/"+query, nil)
+	if err != nil {
+		return nil, err
+	}
+	if token != "" {
+		r.Header.Set("Authorization", "Bearer "+token)
+	}
+	r.Header.Set("Accept", "text/event-stream")
+	if last != "" {
+		r.Header.Set("Last-Event-ID", last)
+	}
+	answer, err := server.client.Do(r)
+	if err != nil {
+		return nil, err
+	}
+	lines := bufio.NewScanner(answer.Body)
+	lines.Buffer(nil, 1<<20)
+	return &stream{body: answer.Body, lines: lines, status: answer.StatusCode, type_: answer.Header.Get("Content-Type")}, nil
+}
+
+// next answers the fields of the next event, without those that hold none.
+func (s *stream) next() (id, event, data string, err error) {
+	for s.lines.Scan() {
+		line := s.lines.Text()
+		if line == "" && data != "" {
+			return id, event, data, nil
+		}
+		name, value, _ := strings.Cut(line, ": ")
+		switch name {
+		case "id":
+			id = value
+		case "event":
+			event = value
+		case "data":
+			data = value
+		}
+	}
+	if err := s.lines.Err(); err != nil {
+		return "", "", "", err
+	}
+	return "", "", "", io.EOF
+}
+
+// TestAFollowerThatIsCutMissesNothing: a client is cut off a hundred times while
+// others write, and resumes where it was, at one server or the other.
+func TestAFollowerThatIsCutMissesNothing(t *testing.T) {
+	site := newSite(t, false)
+	access, _ := site.server(0)().register(t, "John Doe", "john@example.com", oldPassword)
+	other, _ := site.server(0)().register(t, "Jane Roe", "jane@example.com", oldPassword)
+	var done atomic.Bool
+	var writers errgroup.Group
+	for n := range 4 {
+		writers.Go(func() error {
+			token := []string{access, other}[n%2]
+			for i := 0; !done.Load(); i++ {
+				server := site.server(i % 2)()
+				if got, err := server.as(token, "POST", "/api/patients/", somePatient); err != nil || got.status != 201 {
+					return fmt.Errorf("%d %s %v", got.status, got.body, err)
+				}
+			}
+			return nil
+		})
+	}
+	r := rand.New(rand.NewPCG(1, 1))
+	var got []string
+	last := ""
+	for cut := 0; cut < 100; cut++ {
+		ctx, cancel := context.WithCancel(t.Context())
+		s, err := follow(ctx, site.server(cut%2)(), access, "", last)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range r.IntN(8) {
+			id, event, data, err := s.next()
+			if err != nil || event != "" {
+				t.Fatalf("after %s: %q %s %v", last, event, data, err)
+			}
+			if w := parseWired(t, data); w.Position != id {
+				t.Errorf("event %s has id %s", w, id)
+			}
+			got, last = append(got, parseWired(t, data).String()), id
+		}
+		cancel()
+		s.body.Close()
+	}
+	done.Store(true)
+	if err := writers.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	var want []string
+	for next, head := int64(0), int64(1); next < head; {
+		var page []string
+		page, next, head = eventsPage(t, site.server(0)(), access, fmt.Sprintf("?limit=1000&after=%d", next))
+		want = append(want, page...)
+	}
+	if len(got) < 100 || len(want) < len(got) || !slices.Equal(got, want[:len(got)]) {
+		t.Errorf("%d events came, of %d; the first that differ are around %s", len(got), len(want), last)
+	}
+}
+
+// TestWhyAStreamOfEventsEnds: each end has a reason that the client is told.
+func TestWhyAStreamOfEventsEnds(t *testing.T) {
+	config := databaseConfig(t)
+	config.AccessTokenLifetime = 3 * time.Second
+	server := start(t, config)
+	access, _ := server.register(t, "John Doe", "john@example.com", oldPassword)
+	begin := func(token string) *stream {
+		t.Helper()
+		s, err := follow(t.Context(), server, token, "", "")
+		if err != nil || s.status != 200 || s.type_ != "text/event-stream" {
+			t.Fatal(err, s)
+		}
+		t.Cleanup(func() { s.body.Close() })
+		return s
+	}
+	ends := func(s *stream, want string) {
+		t.Helper()
+		for {
+			_, event, data, err := s.next()
+			if err != nil {
+				t.Errorf("ended without a reason: %v", err)
+				return
+			}
+			if event == "end" {
+				if !strings.HasPrefix(data, `{"reason":"`+want+`","detail":"`) {
+					t.Errorf("ended with %s, want %s", data, want)
+				}
+				if _, _, _, err := s.next(); err != io.EOF {
+					t.Errorf("after the end: %v", err)
+				}
+				return
+			}
+		}
+	}
+	began := time.Now()
+	ends(begin(access), "token_expired")
+	if took := time.Since(began); took > 4*time.Second {
+		t.Errorf("the end came after %v", took)
+	}
+	server.mustAs(t, access, "GET", "/api/events/", "", 401)
+
+	server.mustAs(t, loggedIn(t, server), "POST", "/api/patients/", somePatient, 201)
+	disabled := begin(loggedIn(t, server))
+	if _, _, data, err := disabled.next(); err != nil || parseWired(t, data).Subject != "patient/1" {
+		t.Fatal(data, err)
+	}
 	expectCarelog(t, config, "", "user 1 is disabled\n", "users", "disable", "1")
-}
+	ends(disabled, "not_allowed")
+	expectCarelog(t, config, "", "user 1 is enabled\n", "users", "enable", "1")
 
-const someDoctor = `{"first_name":"Sarah","last_name":"Johnson","specialization":"Cardiology","email":"sarah@example.com","phone":"+1234567890"}`
-
-// listed is an event as `carelog events --json` writes it.
-type listed struct {
-	Position      int64           `json:"position"`
-	ID            string          `json:"id"`
-	Type          string          `json:"type"`
-	SchemaVersion int             `json:"schema_version"`
-	Subject       string          `json:"subject"`
-	Tags          []string        `json:"tags"`
-	RecordedAt    time.Time       `json:"recorded_at"`
-	Actor         map[string]any  `json:"actor"`
-	CorrelationID *string         `json:"correlation_id"`
-	CausationID   *string         `json:"causation_id"`
-	RequestID     *string         `json:"request_id"`
-	Data          json.RawMessage `json:"data"`
-}
-
-// decodeLines decodes JSON values on lines, which must have these fields alone.
-func decodeLines[T any](t *testing.T, text string) (values []T) {
-	t.Helper()
-	for line := range strings.Lines(text) {
-		var value T
-		decoder := json.NewDecoder(strings.NewReader(line))
-		decoder.DisallowUnknownFields()
-		if err := decoder.Decode(&value); err != nil {
-			t.Fatalf("%v: %s", err, line)
-		}
-		values = append(values, value)
-	}
-	return values
-}
-
-// listEvents runs `carelog events --json`, which must succeed.
-func listEvents(t *testing.T, config Config, args ...string) []listed {
-	t.Helper()
-	got := runCarelog(t, config, "", append([]string{"events", "--json"}, args...)...)
-	if got.status != 0 || got.stderr != "" {
-		t.Fatalf("events %s: %+v", strings.Join(args, " "), got)
-	}
-	return decodeLines[listed](t, got.stdout)
-}
-
-func TestEventsCommand(t *testing.T) {
-	config := databaseConfig(t)
-	writeStory(t, start(t, config), config)
-	all := listEvents(t, config)
-	var types []string
-	for i, e := range all {
-		if e.Position != int64(i+1) {
-			t.Errorf("event %d has position %d", i, e.Position)
-		}
-		types = append(types, e.Type+" "+e.Subject)
-	}
-	if want := []string{"user.registered user/1", "patient.registered patient/1", "doctor.registered doctor/1", "mapping.created mapping/1",
-		"patient.amended patient/1", "doctor.removed doctor/1", "mapping.removed mapping/1", "user.disabled user/1"}; !slices.Equal(types, want) {
-		t.Fatalf("the events are %v", types)
-	}
-	operator := map[string]any{"tool": "carelog users", "operator": operatorName()}
-	if !reflect.DeepEqual(all[7].Actor, operator) || !reflect.DeepEqual(all[4].Actor, map[string]any{"user_id": 1.0}) {
-		t.Errorf("the actors are %v and %v", all[7].Actor, all[4].Actor)
-	}
-	cause := all[6].CausationID
-	if cause == nil || *cause != all[5].ID || all[5].CausationID != nil || all[5].RequestID == nil || *all[5].CorrelationID != *all[6].CorrelationID {
-		t.Errorf("a removal and what follows from it: %+v, %+v", all[5], all[6])
-	}
-	var data, tags string
-	if err := tryQuery(t.Context(), config.DatabaseURL, `select data::text from events where position = 5`, &data); err != nil {
+	stopped := begin(loggedIn(t, server))
+	if _, _, _, err := stopped.next(); err != nil {
 		t.Fatal(err)
 	}
-	if err := tryQuery(t.Context(), config.DatabaseURL, `select array_to_string(tags, ' ') from events where position = 5`, &tags); err != nil {
-		t.Fatal(err)
-	}
-	if !equalJSON(t, data, string(all[4].Data)) || tags != strings.Join(all[4].Tags, " ") || all[4].SchemaVersion != 1 {
-		t.Errorf("the log has %s and %s, and %+v was listed", data, tags, all[4])
-	}
-	if raw := runCarelog(t, config, "", "events", "--json").stdout; strings.ContainsAny(raw, "\u202e\u009b") {
-		t.Error("control characters are not escaped")
-	}
-
-	at := func(i int) string { return all[i-1].RecordedAt.Format(time.RFC3339Nano) }
-	for args, want := range map[string][]int64{
-		"--tag patient:1":                        {2, 4, 5, 7},
-		"--tag patient:1 --tag doctor:1":         {4, 7},
-		"--tag patient:1 --type patient":         {2, 5},
-		"--tag patient:2":                        nil,
-		"--type patient.amended":                 {5},
-		"--type patient":                         {2, 5},
-		"--type patient.amended --type doctor":   {3, 5, 6},
-		"--actor 1":                              {1, 2, 3, 4, 5, 6, 7},
-		"--actor 2":                              nil,
-		"--actor " + operatorName():              {8},
-		"--since 7":                              {7, 8},
-		"--since 9":                              nil,
-		"--until 2":                              {1, 2},
-		"--since 3 --until 3":                    {3},
-		"--since " + at(3) + " --until " + at(5): {3, 4, 5},
-		"--until 2001-01-31":                     nil,
-		"--since 2001-01-31 --limit 2":           {1, 2},
-		"--limit 3 --actor 1 --type doctor":      {3, 6},
-		"--limit 1 --follow --tag mapping:1":     {4},
-		"--since 2 --limit 3 --follow --actor 1": {2, 3, 4},
-	} {
-		var got []int64
-		for _, e := range listEvents(t, config, strings.Fields(args)...) {
-			got = append(got, e.Position)
-		}
-		if !slices.Equal(got, want) {
-			t.Errorf("%s: %v instead of %v", args, got, want)
-		}
-	}
-	if got := listEvents(t, config, "--actor", "carelog users"); len(got) != 1 || got[0].Position != 8 {
-		t.Errorf("of a tool: %+v", got)
-	}
-
-	table := runCarelog(t, config, "", "events").stdout
-	want := fmt.Sprintf("POSITION  TIME                         TYPE                   SUBJECT         ACTOR\n"+
-		"1         %s  user.registered        user/1          user/1\n", timeText(all[0].RecordedAt))
-	if last := fmt.Sprintf("user.disabled          user/1          %s (carelog users)\n", operatorName()); !strings.HasPrefix(table, want) || !strings.HasSuffix(table, last) {
-		t.Errorf("the table:\n%s", table)
+	began = time.Now()
+	server.cancel()
+	ends(stopped, "stopping")
+	server.stop()
+	if took := time.Since(began); took > 3*time.Second {
+		t.Errorf("followers held the server up for %v", took)
 	}
 }
 
-func equalJSON(t *testing.T, a, b string) bool {
+func loggedIn(t *testing.T, server *running) string {
 	t.Helper()
-	var first, second any
-	if err := errors.Join(json.Unmarshal([]byte(a), &first), json.Unmarshal([]byte(b), &second)); err != nil {
-		t.Fatal(err)
-	}
-	return reflect.DeepEqual(first, second)
+	access, _ := server.login(t, "john@example.com", oldPassword)
+	return access
 }
 
-// TestDatesAreLocal: a date is the midnight of the machine's time zone.
-func TestDatesAreLocal(t *testing.T) {
-	var m moment
-	for text, want := range map[string]time.Time{
-		"2026-01-31":                     time.Date(2026, 1, 31, 0, 0, 0, 0, time.Local),
-		"2026-01-31T08:30:00.5+02:00":    time.Date(2026, 1, 31, 6, 30, 0, 5e8, time.UTC),
-		"2026-01-31T08:30:00.123456789Z": time.Date(2026, 1, 31, 8, 30, 0, 123456789, time.UTC),
-	} {
-		if err := m.Set(text); err != nil || !m.time.Equal(want) || m.position != 0 {
-			t.Errorf("%s: %v, %+v", text, err, m)
+// TestATicketOpensOneStream: whichever server is asked, once, for a while, and for
+// nothing else.
+func TestATicketOpensOneStream(t *testing.T) {
+	site := newSite(t, false)
+	access, _ := site.server(0)().register(t, "John Doe", "john@example.com", oldPassword)
+	ticket := func() string {
+		t.Helper()
+		var answer struct {
+			Ticket    string
+			ExpiresIn int `json:"expires_in"`
+		}
+		if err := json.Unmarshal(site.server(0)().mustAs(t, access, "POST", "/api/events/ticket/", "", 201).body, &answer); err != nil || answer.ExpiresIn != 30 {
+			t.Fatal(err, answer)
+		}
+		return answer.Ticket
+	}
+	open := func(server int, token, query string) *stream {
+		t.Helper()
+		s, err := follow(t.Context(), site.server(server)(), token, query, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { s.body.Close() })
+		return s
+	}
+	first := ticket()
+	followed := open(1, "", "?ticket="+first)
+	if followed.status != 200 {
+		t.Fatalf("a ticket: %d", followed.status)
+	}
+	site.server(0)().mustAs(t, access, "POST", "/api/patients/", somePatient, 201)
+	if _, _, data, err := followed.next(); err != nil || parseWired(t, data).Subject != "patient/1" {
+		t.Errorf("followed by ticket: %s %v", data, err)
+	}
+	for server := range 2 {
+		if again := open(server, "", "?ticket="+first); again.status != 401 {
+			t.Errorf("a used ticket at server %d: %d", server, again.status)
 		}
 	}
-	if err := m.Set("42"); err != nil || m.position != 42 {
-		t.Errorf("a position: %v, %+v", err, m)
+	second := ticket()
+	site.server(0)().mustAs(t, "", "GET", "/api/events/?ticket="+second, "", 401)   // no stream
+	site.server(0)().mustAs(t, "", "GET", "/api/patients/?ticket="+second, "", 401) // another path
+	site.server(0)().mustAs(t, second, "GET", "/api/patients/", "", 401)            // as a token
+	site.server(0)().mustAs(t, "", "POST", "/api/auth/refresh/", fmt.Sprintf(`{"refresh":%q}`, second), 401)
+	if got := open(0, "", "?ticket="+access); got.status != 401 {
+		t.Errorf("a token as a ticket: %d", got.status)
 	}
-}
-
-func TestMistakesInEventsCommand(t *testing.T) {
-	config := databaseConfig(t)
-	writeStory(t, start(t, config), config)
-	tomorrow := time.Now().Add(24 * time.Hour).Format(time.RFC3339)
-	for args, want := range map[string]string{
-		"now":                             `unknown command "now" for "carelog events"`,
-		"--tag patient/1":                 `--tag: "patient/1" is no tag: write name:value, as patient:42`,
-		"--tag patient:":                  `--tag: "patient:" is no tag`,
-		"--type pateint":                  `--type: there is no type of events "pateint"; there are patient, doctor, mapping, user, doctor.amended`,
-		"--type patient.died":             `--type: there is no type of events "patient.died"`,
-		"--actor 0":                       "--actor: the ids of users begin with 1",
-		"--since 0":                       "positions begin with 1",
-		"--since yesterday":               "write a position, a date as 2026-01-31, or a time as 2026-01-31T08:30:00Z",
-		"--since 10":                      "the log ends at position 8, before 10",
-		"--until 9":                       "the log ends at position 8, before 9",
-		"--until " + tomorrow:             tomorrow + " is in the future",
-		"--since " + tomorrow:             tomorrow + " is in the future",
-		"--since 5 --until 3":             "--until is before --since",
-		"--follow --until 3":              "--follow has no end: leave out --until",
-		"--limit -1":                      "--limit: write a number of events",
-		"--limit 99999999999999999999999": `invalid argument`,
-	} {
-		got := runCarelog(t, config, "", append([]string{"events"}, strings.Fields(args)...)...)
-		if got.status != exitUsage || got.stdout != "" || !strings.Contains(got.stderr, want) || strings.Count(got.stderr, "\n") != 2 ||
-			!strings.HasSuffix(got.stderr, "See `carelog events --help`.\n") {
-			t.Errorf("%s: %+v", args, got)
-		}
+	statuses := race(t, func() (reply, error) { return reply{status: open(0, "", "?ticket="+second).status}, nil },
+		func() (reply, error) { return reply{status: open(1, "", "?ticket="+second).status}, nil })
+	if slices.Sort(statuses); !slices.Equal(statuses, []int{200, 401}) {
+		t.Errorf("two at once with one ticket: %v", statuses)
 	}
+	site.server(0)().mustAs(t, "", "POST", "/api/events/ticket/", "", 401)
 }

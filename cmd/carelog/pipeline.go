@@ -18,6 +18,7 @@ import (
 	"github.com/carelog/carelog/eventstore"
 	"github.com/carelog/carelog/httpapi"
 	"github.com/carelog/carelog/projections"
+	"github.com/carelog/carelog/projections/feed"
 	"github.com/carelog/carelog/projections/history"
 )
 
@@ -37,6 +38,7 @@ type pipeline struct {
 	carrier  *bus.Carrier
 	relay    *eventstore.Relay
 	feed     lastFeed
+	hub      *feed.Hub
 	api      http.Handler
 	shared   bool // other processes may work on the same log
 }
@@ -98,6 +100,7 @@ func (p *program) tryPipeline(ctx context.Context, key []byte) (_ *pipeline, err
 		return nil, err
 	}
 	l.accounts = newAccountKeeper(l.pool, p.config.HashConcurrency)
+	l.hub = feed.NewHub(l.store, l.store.LogID(), l.progress, p.logger)
 	progress := httpapi.Progress(l.progress)
 	if p.between.progress != nil {
 		progress = p.between.progress(progress)
@@ -114,6 +117,8 @@ func (p *program) tryPipeline(ctx context.Context, key []byte) (_ *pipeline, err
 		Progress:        progress,
 		Log:             l.store,
 		History:         &history.Reader{Log: l.store, Registry: registry},
+		Feed:            l.hub,
+		Types:           registry.Types(),
 		Accounts:        l.accounts,
 		Ready:           l.readiness,
 		Logger:          p.logger,
@@ -257,6 +262,7 @@ func (l *pipeline) run(ctx context.Context) error {
 	parts.Go(func() error { return l.progress.Run(ctx) })
 	parts.Go(func() error { return l.lease.Run(ctx, l.apply) })
 	parts.Go(func() error { return l.presence.Run(ctx) })
+	parts.Go(func() error { return l.hub.Run(ctx) })
 	parts.Go(func() error { return l.accounts.sweep(ctx, l.program.logger) })
 	return parts.Wait()
 }

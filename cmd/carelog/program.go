@@ -177,6 +177,7 @@ func (p *program) serveHTTP(w http.ResponseWriter, r *http.Request) {
 // in what they appended.
 func (p *program) drain(server *http.Server, pipeline *pipeline) {
 	p.logger.Info("carelog is stopping")
+	pipeline.hub.Stop() // those who follow would be waited for in vain
 	ctx, cancel := context.WithTimeout(context.Background(), p.config.ShutdownTimeout/2)
 	defer cancel()
 	if err := server.Shutdown(ctx); err != nil {

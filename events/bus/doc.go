@@ -92,24 +92,7 @@
 // An event is one NATS message on the subject carelog.events.<entity>.<action>,
 // for instance carelog.events.patient.registered. The record's id is no part of it,
 // since the server keeps some 300 bytes in memory for every subject. The payload
-// is a CloudEvent 1.0 in the JSON format, structured mode:
-//
-//	specversion      "1.0"
-//	id               the event id, a UUIDv7
-//	source           "/carelog/logs/" + the log's id
-//	type             "carelog." + event type + ".v" + schema version: "carelog.patient.registered.v1"
-//	subject          the record it is about: "patient/42"; absent for none
-//	time             when it was recorded, RFC 3339, UTC, six decimals; never to be ordered by
-//	datacontenttype  "application/json"
-//	data             the event's data, byte for byte as the log has it
-//
-// and these extension attributes, all strings:
-//
-//	position         decimal; a string since integers of CloudEvents have 32 bits
-//	tags             separated by spaces; in a tag, % is %25 and a space %20; absent for none
-//	metadata         the event's metadata, a JSON document as a string, byte for byte
-//
-// source and id together are unique, as CloudEvents asks. Headers, for those who do
+// is the CloudEvent that package cloudevent writes. Headers, for those who do
 // not want to open the payload:
 //
 //	Carelog-Position         the position

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/carelog/carelog/events"
+	"github.com/carelog/carelog/events/cloudevent"
 )
 
 const (
@@ -41,12 +42,12 @@ const subjectKey = "nats-subject"
 // log: a CloudEvent as payload, and what a reader needs without decoding it as
 // metadata.
 func Encode(log uuid.UUID, e events.Recorded) *message.Message {
-	payload := make([]byte, 0, 512+len(e.Data)+2*len(e.Metadata))
-	msg := message.NewMessage(e.ID.String(), appendCloudEvent(payload, log, e))
+	payload := make([]byte, 0, 700+len(e.Data)+2*len(e.Metadata))
+	msg := message.NewMessage(e.ID.String(), cloudevent.Append(payload, log, e))
 	msg.Metadata[subjectKey] = SubjectPrefix + "." + string(e.Type)
 	msg.Metadata[HeaderPosition] = strconv.FormatInt(int64(e.Position), 10)
 	msg.Metadata[HeaderLog] = log.String()
-	msg.Metadata[HeaderContentType] = contentType
+	msg.Metadata[HeaderContentType] = cloudevent.ContentType
 	if e.GroupEnd != 0 {
 		msg.Metadata[HeaderGroupEnd] = strconv.FormatInt(int64(e.GroupEnd), 10)
 	}
@@ -58,19 +59,28 @@ func Encode(log uuid.UUID, e events.Recorded) *message.Message {
 
 // Decode is the inverse of [Encode]: it answers the log the event belongs to and
 // the event, equal to the one that was encoded but for the time zone (UTC) of
-// RecordedAt, which counts whole microseconds. The event may share memory with
-// the message's payload.
+// RecordedAt, which counts whole microseconds, and the metadata, which are left out.
+// The event may share memory with the message's payload.
 func Decode(msg *message.Message) (log uuid.UUID, e events.Recorded, err error) {
 	return decode(msg.Payload, msg.Metadata.Get(HeaderGroupEnd))
 }
 
 func decode(payload []byte, groupEnd string) (uuid.UUID, events.Recorded, error) {
-	log, e, err := parseCloudEvent(payload)
+	e, err := cloudevent.Parse(payload)
 	if err != nil {
 		return uuid.Nil, events.Recorded{}, fmt.Errorf("decode a message: %w", err)
 	}
-	e.GroupEnd = parsePosition(groupEnd)
-	return log, e, nil
+	e.Recorded.GroupEnd = parsePosition(groupEnd)
+	return e.Log, e.Recorded, nil
+}
+
+// parsePosition is 0 for what is not a position of an event.
+func parsePosition(s string) events.Position {
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil || n < 1 {
+		return 0
+	}
+	return events.Position(n)
 }
 
 // natsMessage turns a Watermill message into one for NATS.

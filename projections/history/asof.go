@@ -85,7 +85,7 @@ func (r *Reader) Mappings(ctx context.Context, owner int64, at events.Position) 
 // PatientMappings answers those of one of the user's patients: none for a patient
 // who was not there or is another user's.
 func (r *Reader) PatientMappings(ctx context.Context, owner, patient int64, at events.Position) ([]projections.Mapping, error) {
-	return r.mappingsOf(ctx, at, events.OwnerTag(owner), events.PatientTag(patient))
+	return r.mappingsOf(ctx, at, events.PatientTag(patient), events.OwnerTag(owner))
 }
 
 func (r *Reader) mappingsOf(ctx context.Context, at events.Position, tags ...events.Tag) ([]projections.Mapping, error) {

@@ -1,0 +1,240 @@
+package feed
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/carelog/carelog/events"
+	"github.com/carelog/carelog/events/cloudevent"
+	"github.com/carelog/carelog/projections"
+)
+
+// Why a follower gets no more.
+var (
+	// ErrSlow: the follower has fallen behind what is kept of new events.
+	ErrSlow = errors.New("the follower is too slow")
+
+	// ErrStopped: the hub has stopped.
+	ErrStopped = errors.New("the server is stopping")
+)
+
+// Progress tells when there is something new. [projections.Progress] is one.
+type Progress interface {
+	// Wait returns nil when the read tables contain the position.
+	Wait(context.Context, events.Position) error
+}
+
+const (
+	kept      = 8192 // events, at least, for those who are a little behind
+	readLimit = 500  // events at a time
+)
+
+// Event is a recorded event and its CloudEvent, which must not be changed.
+type Event struct {
+	events.Recorded
+	Document []byte
+}
+
+// Hub gives out what was, and hands what is new to all who follow. Make it by
+// [NewHub].
+type Hub struct {
+	log      Log
+	progress Progress
+	logID    uuid.UUID
+	logger   *slog.Logger
+
+	mu        sync.Mutex
+	followers int
+	came      chan struct{} // holds a signal when the first follower has come
+	news      chan struct{} // closed, and made anew, when something is new
+	recent    []Event       // consecutive
+	head      events.Position
+	live      bool // recent continues up to head
+	stopped   bool
+}
+
+// NewHub returns a hub that hands nothing out until it runs.
+func NewHub(log Log, logID uuid.UUID, progress Progress, logger *slog.Logger) *Hub {
+	return &Hub{log: log, logID: logID, progress: progress, logger: logger, came: make(chan struct{}, 1), news: make(chan struct{})}
+}
+
+// Run reads new events while somebody follows, until the context ends; then it
+// returns nil.
+func (h *Hub) Run(ctx context.Context) error {
+	defer h.Stop()
+	for failing := false; ctx.Err() == nil; {
+		if !h.wanted() {
+			select {
+			case <-h.came:
+			case <-ctx.Done():
+			}
+			continue
+		}
+		err := h.advance(ctx)
+		if err != nil && ctx.Err() == nil {
+			if !failing {
+				h.logger.Warn("the feed of events cannot read the log, trying again", "error", err)
+			}
+			pause(ctx, time.Second)
+		}
+		failing = err != nil
+	}
+	return nil
+}
+
+// Stop ends all who follow with [ErrStopped].
+func (h *Hub) Stop() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.stopped = true
+	h.tell()
+}
+
+// tell wakes all who wait. The lock is held.
+func (h *Hub) tell() {
+	close(h.news)
+	h.news = make(chan struct{})
+}
+
+// wanted tells whether somebody follows. Without anybody nothing is kept.
+func (h *Hub) wanted() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.followers == 0 {
+		h.recent, h.live = nil, false
+	}
+	return h.followers > 0
+}
+
+// advance waits for something new, for as long as the progress waits, and reads it.
+func (h *Hub) advance(ctx context.Context) error {
+	h.mu.Lock()
+	head, live := h.head, h.live
+	h.mu.Unlock()
+	if !live {
+		now, err := h.log.Head(ctx)
+		if err != nil {
+			return err
+		}
+		h.add(now, nil)
+		return nil
+	}
+	if err := h.progress.Wait(ctx, head+1); errors.Is(err, projections.ErrPending) {
+		return nil // nothing happens
+	} else if err != nil {
+		return err
+	}
+	found, err := h.log.Read(ctx, head, readLimit)
+	if err != nil || len(found) == 0 {
+		return err
+	}
+	news := make([]Event, len(found))
+	for i, e := range found {
+		news[i] = h.event(e)
+	}
+	h.add(found[len(found)-1].Position, news)
+	return nil
+}
+
+// event makes the document of an event, without line breaks, which end it on the
+// way to followers; in JSON they are nothing but white space.
+func (h *Hub) event(e events.Recorded) Event {
+	document := cloudevent.Append(nil, h.logID, e)
+	for i, c := range document {
+		if c == '\n' || c == '\r' {
+			document[i] = ' '
+		}
+	}
+	return Event{e, document}
+}
+
+// add makes events known.
+func (h *Hub) add(head events.Position, news []Event) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.head, h.live = head, true
+	if len(h.recent) >= 2*kept { // into memory of its own, so that the old is freed
+		h.recent = append(make([]Event, 0, 3*kept), h.recent[len(h.recent)-kept:]...)
+	}
+	h.recent = append(h.recent, news...)
+	h.tell()
+}
+
+// Follower is one who follows. It must be closed.
+type Follower struct {
+	hub      *Hub
+	position events.Position
+}
+
+// Follow begins after a position. Until [Follower.Next] answers, nothing is kept for
+// the follower.
+func (h *Hub) Follow(after events.Position) *Follower {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.followers++
+	select {
+	case h.came <- struct{}{}:
+	default:
+	}
+	return &Follower{hub: h, position: after}
+}
+
+// Close ends it.
+func (f *Follower) Close() {
+	f.hub.mu.Lock()
+	defer f.hub.mu.Unlock()
+	f.hub.followers--
+}
+
+// Next answers the events that follow the last that it has answered, as soon as
+// there are some, in order and without a gap; none when the context ends. It fails with
+// [ErrSlow] when they are kept no more (they are in the log) and [ErrStopped].
+func (f *Follower) Next(ctx context.Context) ([]Event, error) {
+	for {
+		found, news, err := f.take()
+		if len(found) > 0 || err != nil {
+			return found, err
+		}
+		select {
+		case <-news:
+		case <-ctx.Done():
+			return nil, nil
+		}
+	}
+}
+
+// take answers what is there, or what to wait for.
+func (f *Follower) take() (found []Event, news <-chan struct{}, err error) {
+	h := f.hub
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch {
+	case h.stopped:
+		return nil, nil, ErrStopped
+	case !h.live || h.head <= f.position:
+		return nil, h.news, nil
+	}
+	behind := int(h.head - f.position)
+	if behind > len(h.recent) {
+		return nil, nil, ErrSlow
+	}
+	f.position = h.head
+	return h.recent[len(h.recent)-behind:], nil, nil
+}
+
+// Skip goes on after a position, when what was before has been read from the log.
+func (f *Follower) Skip(to events.Position) { f.position = to }
+
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}
