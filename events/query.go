@@ -70,6 +70,15 @@ type Selection struct {
 	Until Position // events up to this position; 0: to the head of the log
 }
 
+// Matches reports whether the selection asks for an event of this actor, wherever
+// that is in the log.
+func (s Selection) Matches(e Event, actor Actor) bool {
+	wants := s.Actor
+	return (len(s.Query) == 0 || s.Query.Matches(e.Type, e.Tags)) && (s.Kind == "" || s.Kind == e.Type.Entity()) &&
+		(wants.UserID == 0 || wants.UserID == actor.UserID) && (wants.Tool == "" || wants.Tool == actor.Tool) &&
+		(wants.Operator == "" || wants.Operator == actor.Operator)
+}
+
 // Validate reports what makes the selection unanswerable.
 func (s Selection) Validate() error {
 	if s.Kind != "" && len(s.Query) > 0 {

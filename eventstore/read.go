@@ -53,8 +53,11 @@ func (s *Store) Stream(ctx context.Context, selected events.Selection) iter.Seq2
 			return
 		}
 		read := s.streamAll
-		if len(selected.Query) > 0 || selected.Kind != "" {
+		switch {
+		case len(selected.Query) > 0 || selected.Kind != "":
 			read = s.streamFound
+		case selected.Actor != events.Actor{}:
+			read = s.streamActor
 		}
 		for e, err := range read(ctx, selected) {
 			if err != nil {
@@ -72,13 +75,41 @@ func (s *Store) streamAll(ctx context.Context, selected events.Selection) iter.S
 	return func(yield func(events.Recorded, error) bool) {
 		for {
 			var args arguments
-			sql := `select ` + columns + ` from events where position > ` + args.add(int64(selected.After)) + upTo(selected, &args) + byActor(selected.Actor, &args) +
+			sql := `select ` + columns + ` from events where position > ` + args.add(int64(selected.After)) + upTo(selected, &args) +
 				` order by position limit ` + args.add(pageSize)
 			page, err := s.collect(ctx, sql, args)
 			if !hand(page, err, yield) || len(page) < pageSize {
 				return
 			}
 			selected.After = page[len(page)-1].Position
+		}
+	}
+}
+
+// streamActor walks along the log, of which little may be the actor's: each
+// statement looks at a part of the log that takes it not too long.
+func (s *Store) streamActor(ctx context.Context, selected events.Selection) iter.Seq2[events.Recorded, error] {
+	return func(yield func(events.Recorded, error) bool) {
+		end := selected.Until
+		if end == 0 {
+			var err error
+			if end, err = s.Head(ctx); err != nil {
+				yield(events.Recorded{}, err)
+				return
+			}
+		}
+		for selected.After < end {
+			part := min(selected.After+foundAtOnce, end)
+			args := arguments{int64(selected.After), int64(part)}
+			sql := `select ` + columns + ` from events where position > $1 and position <= $2` + byActor(selected.Actor, &args) +
+				` order by position limit ` + args.add(pageSize)
+			page, err := s.collect(ctx, sql, args)
+			if !hand(page, err, yield) {
+				return
+			}
+			if selected.After = part; len(page) == pageSize {
+				selected.After = page[pageSize-1].Position
+			}
 		}
 	}
 }

@@ -108,15 +108,18 @@ func TestStreamGoesOnBeyondWhatIsLookedUpAtOnce(t *testing.T) {
 	const n = 100_500
 	conn := connect(t, url)
 	execute(t, conn, `insert into events (position, id, type, schema_version, tags, data, metadata, salt, recorded_at)
-		select n, gen_random_uuid(), 'doctor.amended', 1, array['doctor:' || n % 2], '{}', '{}', '', now() from generate_series(1, $1) n`, n)
+		select n, gen_random_uuid(), 'doctor.amended', 1, array['doctor:' || n % 2], '{}',
+		    json_build_object('actor', json_build_object('user_id', 1, 'tool', 't' || n % 50250)), '', now() from generate_series(1, $1) n`, n)
 	execute(t, conn, `insert into event_tags select tags[1], type, position from events`)
 	for name, c := range map[string]struct {
 		selected events.Selection
 		step     events.Position
 	}{
-		"kind":  {events.Selection{Kind: events.Doctor}, 1},
-		"query": {events.Selection{Query: events.Query{{Tags: []events.Tag{"doctor:1"}}, {Tags: []events.Tag{"doctor:0"}}}}, 1},
-		"one":   {events.Selection{Query: events.Query{{Tags: []events.Tag{"doctor:0"}}}}, 2},
+		"kind":   {events.Selection{Kind: events.Doctor}, 1},
+		"query":  {events.Selection{Query: events.Query{{Tags: []events.Tag{"doctor:1"}}, {Tags: []events.Tag{"doctor:0"}}}}, 1},
+		"one":    {events.Selection{Query: events.Query{{Tags: []events.Tag{"doctor:0"}}}}, 2},
+		"actor":  {events.Selection{Actor: events.Actor{UserID: 1}}, 1},
+		"seldom": {events.Selection{Actor: events.Actor{Tool: "t0"}, Until: n}, 50_250},
 	} {
 		var last events.Position
 		for e, err := range s.Stream(t.Context(), c.selected) {

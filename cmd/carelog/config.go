@@ -149,7 +149,9 @@ func loadOperatorConfig(env environment, fileErr error) (c Config, warnings []st
 	return parseConfig(env, fileErr, false)
 }
 
-func parseConfig(env environment, fileErr error, signs bool) (c Config, warnings []string, err error) {
+// parseConfig answers with an error what could be read all the same; only `carelog
+// doctor` looks at that.
+func parseConfig(env environment, fileErr error, signs bool) (c Config, warnings []string, _ error) {
 	var problems []string
 	if fileErr != nil {
 		problems = append(problems, fileErr.Error())
@@ -158,6 +160,7 @@ func parseConfig(env environment, fileErr error, signs bool) (c Config, warnings
 	for _, s := range settings {
 		v, ok := env.lookup(s.flag, s.name, s.alias)
 		if s.name == "DATABASE_URL" {
+			var err error
 			if !ok {
 				v, ok, err = env.databaseURL()
 			}
@@ -196,7 +199,7 @@ func parseConfig(env environment, fileErr error, signs bool) (c Config, warnings
 	}
 	warnings = unknownNames(env)
 	if problems != nil {
-		return Config{}, warnings, &configError{problems}
+		return c, warnings, &configError{problems}
 	}
 	return c, warnings, nil
 }

@@ -21,7 +21,7 @@ const (
 	exitError    = 1 // something went wrong while running
 	exitUsage    = 2 // the command line or the configuration is wrong
 	exitNotFound = 3 // what the command line names is not there
-	exitDiffers  = 4 // `carelog projections verify` found rows that differ
+	exitDiffers  = 4 // `carelog projections verify` found rows that differ, or `carelog diff` fields
 )
 
 func main() {
@@ -41,6 +41,9 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	if exit, ok := errors.AsType[*childExit](err); ok {
 		return exit.code
+	}
+	if errors.Is(err, errFieldsDiffer) {
+		return exitDiffers // what differs was told
 	}
 	fmt.Fprintf(stderr, "carelog: %v\n", err)
 	if usage, ok := errors.AsType[*usageError](err); ok {
@@ -82,16 +85,21 @@ func checked(validate cobra.PositionalArgs) cobra.PositionalArgs {
 
 func newRootCommand() *cobra.Command {
 	root := &cobra.Command{
-		Use:           "carelog",
-		Short:         "A healthcare backend that keeps every change as an event",
+		Use:   "carelog",
+		Short: "A healthcare backend that keeps every change as an event",
+		Long: `A healthcare backend that keeps every change as an event.
+
+Exit status: 0 done, 1 an error, 2 a mistake in the command line or in the
+configuration, 3 what the command line names is not there, 4 something differs.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          checked(noCommand),
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return &usageError{err, cmd.CommandPath()} })
-	root.AddCommand(newServeCommand(), newUsersCommand(), newProjectionsCommand(), newVersionCommand(), newFindPostgresCommand(), newWithPostgresCommand())
+	root.AddCommand(newServeCommand(), newUsersCommand(), newEventsCommand(), newHistoryCommand(), newShowCommand(), newDiffCommand(),
+		newProjectionsCommand(), newDoctorCommand(), newCompletionCommand(), newVersionCommand(), newFindPostgresCommand(), newWithPostgresCommand())
+	completeSettings(root)
 	return root
 }
 
@@ -115,7 +123,10 @@ the file .env in the working directory. The variable of --data-dir is
 CARELOG_DATA_DIR, and so on. Secrets have no flag, since other users of the
 machine can see those:
 
-` + withoutFlag(),
+` + withoutFlag() + `
+
+SIGTERM or Ctrl-C finishes the requests that were accepted. Exit status: 0 stopped
+by a signal, 1 an error, 2 a mistake in the command line or in the configuration.`,
 		Args: checked(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			config, warnings, err := loadConfig(readEnvironment(cmd.Flags(), "."))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"os/signal"
 	"os/user"
 	"strconv"
@@ -63,8 +64,20 @@ func operate(cmd *cobra.Command, work func(context.Context, *operator) error) er
 	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the program at once
+	// A reader who closes the pipe must not end the program either: there may be a
+	// PostgreSQL to stop.
+	broken := make(chan os.Signal, 1)
+	signal.Notify(broken, syscall.SIGPIPE)
+	defer signal.Stop(broken)
+	cmd.SetOut(pipeOutput{cmd.OutOrStdout()})
 	err = withOperator(ctx, config, newLogger(config, cmd.ErrOrStderr()), work)
-	if err != nil && ctx.Err() != nil {
+	mistake, ok := errors.AsType[*momentError](err)
+	switch {
+	case errors.Is(err, errReaderGone):
+		return nil
+	case ok:
+		return &usageError{mistake, cmd.CommandPath()}
+	case err != nil && ctx.Err() != nil:
 		return fmt.Errorf("stopped by a signal: %w", err)
 	}
 	return err

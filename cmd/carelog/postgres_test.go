@@ -55,7 +55,7 @@ func tryQuery(ctx context.Context, url, sql string, result any) error {
 	return conn.QueryRow(ctx, sql).Scan(result)
 }
 
-func runSQL(t *testing.T, url, sql string) {
+func runSQL(t testing.TB, url, sql string) {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), url)
 	if err != nil {

@@ -18,35 +18,46 @@ func newProjectionsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "projections",
 		Short: "Show, rebuild and verify the read tables",
-		Args:  checked(cobra.NoArgs),
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Long: `Show, rebuild and verify the read tables; without a word, list them.
+
+Exit status: 0 done, 1 an error, 2 a mistake in the command line or in the
+configuration, 4 verify found rows that differ.`,
+		Args: checked(noCommand),
 	}
-	cmd.AddCommand(newListProjectionsCommand(), newRebuildProjectionsCommand(), newVerifyProjectionsCommand())
+	makeProjectionList(cmd)
+	list := &cobra.Command{
+		Use:   "list",
+		Short: "List the projections: how far they have followed the log, and how many rows they have",
+		Long: `List the projections: how far they have followed the log, and how many rows they
+have; what one is stopped at, and why tables cannot be used.
+
+Exit status: 0 done, 1 an error, 2 a mistake in the command line or in the
+configuration.`,
+		Args:              checked(cobra.NoArgs),
+		ValidArgsFunction: cobra.NoFileCompletions,
+	}
+	makeProjectionList(list)
+	cmd.AddCommand(list, newRebuildProjectionsCommand(), newVerifyProjectionsCommand())
 	return cmd
 }
 
-func newListProjectionsCommand() *cobra.Command {
+// makeProjectionList makes a command list the projections.
+func makeProjectionList(cmd *cobra.Command) {
 	var asJSON bool
-	cmd := &cobra.Command{
-		Use:   "list",
-		Short: "List the projections: how far they have followed the log, and how many rows they have",
-		Args:  checked(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return operate(cmd, func(ctx context.Context, o *operator) error {
-				list, err := o.listProjections(ctx)
-				if err != nil {
-					return err
-				}
-				if asJSON {
-					return json.NewEncoder(cmd.OutOrStdout()).Encode(list)
-				}
-				return list.print(cmd.OutOrStdout())
-			})
-		},
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		return operate(cmd, func(ctx context.Context, o *operator) error {
+			list, err := o.listProjections(ctx)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return json.NewEncoder(cmd.OutOrStdout()).Encode(list)
+			}
+			return list.print(cmd.OutOrStdout())
+		})
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	addOperatorSettings(cmd.Flags())
-	return cmd
 }
 
 // projectionList is what `carelog projections list` tells.
@@ -108,7 +119,7 @@ func (l projectionList) print(w io.Writer) error {
 		case p.Stopped != nil:
 			state = fmt.Sprintf("stopped at position %d, %s: %s", p.Stopped.Position, p.Stopped.Type, p.Stopped.Reason)
 		}
-		fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%d\t%s\n", p.Name, p.SchemaVersion, p.Position, p.Lag, p.Rows, state)
+		fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%d\t%s\n", p.Name, p.SchemaVersion, p.Position, p.Lag, p.Rows, printable(state))
 	}
 	return table.Flush()
 }
@@ -127,8 +138,12 @@ func newRebuildProjectionsCommand() *cobra.Command {
 they go on to serve. The new tables are filled beside the old ones and take their
 place in one short transaction, at the same position of the log. Until then
 nothing changes, wherever this is interrupted; what it leaves behind then, the
-next rebuild removes.`,
-		Args: checked(knownProjections),
+next rebuild removes.
+
+Exit status: 0 done, 1 an error, 2 a mistake in the command line or in the
+configuration.`,
+		Args:              checked(knownProjections),
+		ValidArgsFunction: completeProjection,
 		RunE: func(cmd *cobra.Command, names []string) error {
 			return operate(cmd, func(ctx context.Context, o *operator) error {
 				return o.rebuild(ctx, names, cmd.OutOrStdout(), cmd.ErrOrStderr())
@@ -172,9 +187,12 @@ func newVerifyProjectionsCommand() *cobra.Command {
 		Short: "Compare every row of the read tables with what the log makes of it",
 		Long: fmt.Sprintf(`Compare every row of the read tables, of all projections or of those that are
 named, with what the log makes of it, while they serve. Each row that differs is a
-line: table, key, and what is wrong, without values. The status is %d then, and 0
-when all rows are right.`, exitDiffers),
-		Args: checked(knownProjections),
+line: table, key, and what is wrong, without values.
+
+Exit status: 0 all rows are right, 1 an error, 2 a mistake in the command line or in
+the configuration, %d rows differ.`, exitDiffers),
+		Args:              checked(knownProjections),
+		ValidArgsFunction: completeProjection,
 		RunE: func(cmd *cobra.Command, names []string) error {
 			return operate(cmd, func(ctx context.Context, o *operator) error {
 				return o.verify(ctx, names, cmd.OutOrStdout(), cmd.ErrOrStderr())

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
-	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -96,17 +95,6 @@ func writeUserTable(w io.Writer, users []projections.User) error {
 		fmt.Fprintf(table, "%d\t%s\t%s\t%s\t%s\t%s\n", u.ID, printable(u.Email), printable(u.Name), stateOf(u), cmp.Or(joinRoles(u.Roles), "-"), u.RegisteredAt.UTC().Format(time.RFC3339))
 	}
 	return table.Flush()
-}
-
-// printable is a text that somebody has entered, without what a terminal would
-// take for a command.
-func printable(text string) string {
-	return strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return unicode.ReplacementChar
-		}
-		return r
-	}, text)
 }
 
 func writeUserLines(w io.Writer, users []projections.User) error {

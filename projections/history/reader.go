@@ -45,7 +45,8 @@ type Subject struct {
 // String is like "patient/42".
 func (s Subject) String() string { return string(s.Kind) + "/" + strconv.FormatInt(s.ID, 10) }
 
-func (s Subject) tag() events.Tag {
+// Tag is on every event about the record.
+func (s Subject) Tag() events.Tag {
 	switch s.Kind {
 	case events.Patient:
 		return events.PatientTag(s.ID)
@@ -136,7 +137,7 @@ func (r *Reader) entry(records *fold, e events.Recorded) (Entry, error) {
 	return Entry{
 		Position: e.Position, ID: e.ID, Type: e.Type, Subject: of, RecordedAt: e.RecordedAt,
 		Actor: metadata.Actor, CorrelationID: metadata.CorrelationID, CausationID: metadata.CausationID, RequestID: metadata.RequestID,
-		Changes: changes(before, records.fields(of)),
+		Changes: Compare(before, records.fields(of)),
 	}, nil
 }
 
@@ -177,7 +178,7 @@ func (r *Reader) ofEach(ctx context.Context, ids []int64, tag func(int64) events
 
 // own selects the events about the record itself.
 func (s Subject) own(viewer Viewer) events.QueryItem {
-	item := events.QueryItem{Types: typesOf(s.Kind), Tags: []events.Tag{s.tag()}}
+	item := events.QueryItem{Types: typesOf(s.Kind), Tags: []events.Tag{s.Tag()}}
 	if !viewer.All && (s.Kind == events.Patient || s.Kind == events.Mapping) {
 		item.Tags = append(item.Tags, events.OwnerTag(viewer.User))
 	}
@@ -188,7 +189,7 @@ func (s Subject) own(viewer Viewer) events.QueryItem {
 func (s Subject) query(viewer Viewer) events.Query {
 	query := events.Query{s.own(viewer)}
 	if s.Kind == events.Patient || s.Kind == events.Doctor {
-		mappings := events.QueryItem{Types: typesOf(events.Mapping), Tags: []events.Tag{s.tag()}}
+		mappings := events.QueryItem{Types: typesOf(events.Mapping), Tags: []events.Tag{s.Tag()}}
 		if !viewer.All {
 			mappings.Tags = append(mappings.Tags, events.OwnerTag(viewer.User))
 		}

@@ -22,9 +22,9 @@ type Change struct {
 	Old, New any
 }
 
-// changes compares the fields of a record before and after an event. Nil stands
+// Compare tells the fields of a record that differ before and after. Nil stands
 // for a record that is not there.
-func changes(before, after []Field) []Change {
+func Compare(before, after []Field) []Change {
 	var found []Change
 	for i := range max(len(before), len(after)) {
 		var c Change

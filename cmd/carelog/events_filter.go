@@ -1,0 +1,98 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/carelog/carelog/events"
+)
+
+// recordKinds are the kinds of records there are.
+var recordKinds = []string{string(events.Patient), string(events.Doctor), string(events.Mapping), string(events.User)}
+
+// typeNames are what --type takes: kinds, then types.
+func typeNames(registry *events.Registry) []string {
+	names := slices.Clone(recordKinds)
+	for _, t := range registry.Types() {
+		if kind := string(t.Entity()); !slices.Contains(names, kind) {
+			names = append(names, kind)
+		}
+	}
+	for _, t := range registry.Types() {
+		names = append(names, string(t))
+	}
+	return names
+}
+
+// eventFilter is what the flags select.
+type eventFilter struct {
+	tags, types  []string
+	actor        string
+	since, until moment
+}
+
+// selection is without the moments, for which the log must be asked.
+func (f eventFilter) selection(registry *events.Registry) (events.Selection, error) {
+	var selected events.Selection
+	var item events.QueryItem
+	for _, text := range f.tags {
+		tag, err := parseTag(text)
+		if err != nil {
+			return selected, err
+		}
+		item.Tags = append(item.Tags, tag)
+	}
+	// The log begins with the first tag: with one that few events have.
+	slices.SortStableFunc(item.Tags, func(a, b events.Tag) int { return cmp.Compare(breadth(a), breadth(b)) })
+	for _, name := range f.types {
+		found := slices.DeleteFunc(registry.Types(), func(t events.Type) bool { return string(t) != name && string(t.Entity()) != name })
+		if len(found) == 0 {
+			return selected, fmt.Errorf("--type: there is no type of events %q; there are %s", name, strings.Join(typeNames(registry), ", "))
+		}
+		item.Types = append(item.Types, found...)
+	}
+	switch {
+	case len(item.Tags) == 0 && len(f.types) == 1 && slices.Contains(recordKinds, f.types[0]):
+		selected.Kind = events.Kind(f.types[0])
+	case len(item.Tags)+len(item.Types) > 0:
+		selected.Query = events.Query{item}
+	}
+	var err error
+	selected.Actor, err = parseActor(f.actor)
+	return selected, err
+}
+
+// breadth puts the tags that many events may have behind the others.
+func breadth(tag events.Tag) int {
+	name, _, _ := strings.Cut(string(tag), ":")
+	return slices.Index([]string{"patient", "doctor", "owner"}, name)
+}
+
+// parseTag refuses what no tag is like.
+func parseTag(text string) (events.Tag, error) {
+	name, value, _ := strings.Cut(text, ":")
+	if name == "" || value == "" || len(text) > 255 || printable(text) != text {
+		return "", fmt.Errorf("--tag: %q is no tag: write name:value, as patient:42", text)
+	}
+	return events.Tag(text), nil
+}
+
+// parseActor takes a number for a user's id. Every tool is a command of carelog.
+func parseActor(text string) (events.Actor, error) {
+	id, err := strconv.ParseInt(text, 10, 64)
+	switch {
+	case text == "":
+		return events.Actor{}, nil
+	case err == nil && id > 0:
+		return events.Actor{UserID: id}, nil
+	case err == nil:
+		return events.Actor{}, errors.New("--actor: the ids of users begin with 1")
+	case strings.HasPrefix(text, "carelog "):
+		return events.Actor{Tool: text}, nil
+	}
+	return events.Actor{Operator: text}, nil
+}
