@@ -26,6 +26,7 @@ type Refused struct {
 	Reads    int64 `json:"reads"`
 	Lists    int64 `json:"lists"`
 	Accounts int64 `json:"accounts"`
+	Streams  int64 `json:"streams"`
 }
 
 // Applied counts the events that this process has put into the read tables.

@@ -92,7 +92,7 @@ func (a *api) routes() []route {
 		{"/api/users/{id}/", "User", staffOrSelf, methods{"GET": a.query(a.getUser), "PATCH": a.change(a.patchUser)}},
 		{"/api/users/{id}/history/", "User History", staffOrSelf, methods{"GET": a.list(a.userHistory)}},
 
-		{eventsPattern, "Events", tokenRequired, methods{"GET": a.list(a.listEvents)}},
+		{eventsPattern, "Events", tokenRequired, methods{"GET": a.eventList(a.listEvents)}},
 		{"/api/events/ticket/", "Ticket for Events", tokenRequired, methods{"POST": a.account(a.issueTicket)}},
 	}
 }
