@@ -19,6 +19,7 @@ var house = map[string][]string{
 	"commands":            {"events", "github.com/google/uuid"},
 	"eventstore":          {"events", "github.com/jackc/pgx/v5", "github.com/google/uuid"},
 	"eventstore/pgtest":   {"eventstore", "github.com/jackc/pgx/v5", "github.com/google/uuid"},
+	"eventstore/archive":  {"events", "eventstore", "github.com/klauspost/compress", "github.com/google/uuid"},
 	"eventstore/accounts": {"events", "github.com/jackc/pgx/v5", "github.com/google/uuid"},
 	"events/cloudevent":   {"events", "github.com/google/uuid"},
 	"events/client":       {"events", "events/cloudevent", "github.com/nats-io", "github.com/google/uuid"},
@@ -30,7 +31,7 @@ var house = map[string][]string{
 	"projections/feed":    {"events", "events/cloudevent", "projections", "projections/history", "github.com/google/uuid"},
 	"httpapi":             {"commands", "projections", "projections/history", "projections/feed", "events", "events/schema", "github.com/go-chi", "github.com/golang-jwt/jwt/v5", "github.com/google/uuid"},
 	"cmd/bench":           {"github.com/go-chi", "github.com/golang-jwt/jwt/v5", "github.com/jackc/pgx/v5"}, // nothing of ours: it measures from outside
-	"cmd/carelog":         {"commands", "projections", "projections/history", "projections/feed", "events", "events/bus", "eventstore", "eventstore/accounts", "httpapi", "github.com/jackc/pgx/v5", "github.com/nats-io", "github.com/google/uuid"},
+	"cmd/carelog":         {"commands", "projections", "projections/history", "projections/feed", "events", "events/bus", "events/cloudevent", "eventstore", "eventstore/accounts", "eventstore/archive", "httpapi", "github.com/jackc/pgx/v5", "github.com/nats-io", "github.com/google/uuid"},
 }
 
 const module = "github.com/carelog/carelog/"

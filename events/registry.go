@@ -34,6 +34,7 @@ func NewRegistry() *Registry {
 	registerPatient(r)
 	registerDoctor(r)
 	registerMapping(r)
+	registerLog(r)
 	return r
 }
 

@@ -37,6 +37,7 @@ var samples = []Payload{
 	DoctorRemoved{DoctorID: 7},
 	MappingCreated{MappingID: 5, PatientID: 42, DoctorID: 7, OwnerID: 3, AssignedAt: at},
 	MappingRemoved{MappingID: 5, PatientID: 42, DoctorID: 7, OwnerID: 3},
+	LogImported{SourceLog: "0198c6a1-7f3e-7c11-9d2a-3b5f0c4e8a76", Head: 1234, Events: 1234, Manifest: "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", Accounts: 3},
 }
 
 // A golden file pins what was written under a type and schema version. What is

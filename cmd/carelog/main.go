@@ -21,6 +21,7 @@ const (
 	exitError    = 1 // something went wrong while running
 	exitUsage    = 2 // the command line or the configuration is wrong
 	exitNotFound = 3 // what the command line names is not there
+	exitDamaged  = 5 // an export is damaged, not whole, or not one that can be imported
 	exitDiffers  = 4 // `carelog projections verify` found rows that differ, or `carelog diff` fields
 )
 
@@ -59,6 +60,9 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if _, ok := errors.AsType[*differencesError](err); ok {
 		return exitDiffers
 	}
+	if isDamaged(err) {
+		return exitDamaged
+	}
 	return exitError
 }
 
@@ -90,7 +94,8 @@ func newRootCommand() *cobra.Command {
 		Long: `A healthcare backend that keeps every change as an event.
 
 Exit status: 0 done, 1 an error, 2 a mistake in the command line or in the
-configuration, 3 what the command line names is not there, 4 something differs.`,
+configuration, 3 what the command line names is not there, 4 something differs, 5 an
+export is damaged, not whole, or not one that can be imported.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          checked(noCommand),
@@ -98,7 +103,7 @@ configuration, 3 what the command line names is not there, 4 something differs.`
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return &usageError{err, cmd.CommandPath()} })
 	root.AddCommand(newServeCommand(), newUsersCommand(), newEventsCommand(), newHistoryCommand(), newShowCommand(), newDiffCommand(),
-		newProjectionsCommand(), newDoctorCommand(), newCompletionCommand(), newVersionCommand(), newFindPostgresCommand(), newWithPostgresCommand())
+		newProjectionsCommand(), newExportCommand(), newImportCommand(), newReplayCommand(), newDoctorCommand(), newCompletionCommand(), newVersionCommand(), newFindPostgresCommand(), newWithPostgresCommand())
 	completeSettings(root)
 	return root
 }

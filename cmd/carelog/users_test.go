@@ -26,7 +26,7 @@ func runCarelog(t *testing.T, config Config, stdin string, args ...string) exite
 	t.Helper()
 	command := exec.CommandContext(t.Context(), os.Args[0], args...)
 	command.Dir = t.TempDir() // without a .env
-	command.Env = append(os.Environ(), asProgram+"=1", "CARELOG_DATA_DIR="+config.DataDir, "DATABASE_URL="+config.DatabaseURL,
+	command.Env = append(os.Environ(), asProgram+"=1", "CARELOG_DATA_DIR="+config.DataDir, "DATABASE_URL="+config.DatabaseURL, "NATS_URL="+config.NATSURL,
 		"GORACE=atexit_sleep_ms=0") // else the race detector has it wait a second at its end
 	var stdout, stderr bytes.Buffer
 	command.Stdin, command.Stdout, command.Stderr = strings.NewReader(stdin), &stdout, &stderr
