@@ -67,6 +67,10 @@ bench-components: build ## measure the parts one by one, for benchstat; BENCH="-
 	@$(POSTGRES)
 	@bin/carelog with-postgres --durable -- go test -run '^$$' $(if $(BENCH),$(BENCH),-bench . -count 6) -timeout 0 ./...
 
+.PHONY: generate
+generate: ## write the generated files anew: JSON Schemas and AsyncAPI document of the events
+	go generate ./...
+
 .PHONY: verify
 verify: build ## check format, vet, staticcheck, generated files and import rules
 	@unformatted=$$(gofmt -l $$(go list -f '{{.Dir}}' ./...)); \

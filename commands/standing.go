@@ -27,7 +27,7 @@ func (c Caller) standing() events.AppendCondition {
 	}
 	return events.AppendCondition{
 		FailIfMatch: events.Query{{
-			Types: []events.Type{events.UserDisabledType, events.UserPasswordChangedType},
+			Types: []events.Type{events.UserDisabledType, events.UserPasswordChangedType, events.UserRoleRevokedType},
 			Tags:  []events.Tag{events.UserTag(c.UserID)},
 		}},
 		After: c.Standing.Seen(),

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/carelog/carelog/events"
 )
@@ -82,6 +83,7 @@ type User struct {
 	Name     string
 	Email    string
 	Disabled bool
+	Roles    []events.Role // sorted
 }
 
 // User looks a user up in the log; ErrNotFound.
@@ -97,31 +99,105 @@ func (s *Service) User(ctx context.Context, id int64) (User, events.Position, er
 	return user, head, nil
 }
 
+// AmendUser changes what a user may do; nil leaves it.
+type AmendUser struct {
+	ID     int64
+	Active *bool          // false keeps the user out from the next request on; the records stay, and so does the e-mail address
+	Roles  *[]events.Role // exactly these
+}
+
+// AmendUser answers the user as it is then; ErrNotFound. Each difference is an event.
+func (s *Service) AmendUser(ctx context.Context, caller Caller, command AmendUser) (User, events.Position, error) {
+	user, _, at, err := s.amendUser(ctx, caller, command.ID, command, func(User) (*bool, *[]events.Role) { return command.Active, command.Roles })
+	return user, at, err
+}
+
 // DisableUser keeps a user out from the next request on, and tells whether that
 // changed anything; ErrNotFound. The user's records stay, and so does the e-mail
 // address.
 func (s *Service) DisableUser(ctx context.Context, caller Caller, id int64) (changed bool, at events.Position, err error) {
-	return s.setDisabled(ctx, caller, id, true, events.UserDisabled{UserID: id})
+	return s.setActive(ctx, caller, id, false)
 }
 
 // EnableUser lets a disabled user in again, and tells whether that changed
 // anything; ErrNotFound.
 func (s *Service) EnableUser(ctx context.Context, caller Caller, id int64) (changed bool, at events.Position, err error) {
-	return s.setDisabled(ctx, caller, id, false, events.UserEnabled{UserID: id})
+	return s.setActive(ctx, caller, id, true)
 }
 
-func (s *Service) setDisabled(ctx context.Context, caller Caller, id int64, disabled bool, event events.Payload) (changed bool, at events.Position, err error) {
-	_, at, err = s.execute(ctx, caller, event, basis{query: userHistory(id)}, func(history []fact) (decision, error) {
+func (s *Service) setActive(ctx context.Context, caller Caller, id int64, active bool) (changed bool, at events.Position, err error) {
+	_, changed, at, err = s.amendUser(ctx, caller, id, active, func(User) (*bool, *[]events.Role) { return &active, nil })
+	return changed, at, err
+}
+
+// GrantRole gives a user a role from the next request on, and tells whether that
+// changed anything; ErrNotFound.
+func (s *Service) GrantRole(ctx context.Context, caller Caller, id int64, role events.Role) (changed bool, at events.Position, err error) {
+	_, changed, at, err = s.amendUser(ctx, caller, id, role, func(user User) (*bool, *[]events.Role) {
+		roles := append(slices.Clip(user.Roles), role)
+		return nil, &roles
+	})
+	return changed, at, err
+}
+
+// RevokeRole takes a role from a user, from the next request on, and tells whether
+// that changed anything; ErrNotFound.
+func (s *Service) RevokeRole(ctx context.Context, caller Caller, id int64, role events.Role) (changed bool, at events.Position, err error) {
+	_, changed, at, err = s.amendUser(ctx, caller, id, role, func(user User) (*bool, *[]events.Role) {
+		roles := slices.DeleteFunc(slices.Clone(user.Roles), func(r events.Role) bool { return r == role })
+		return nil, &roles
+	})
+	return changed, at, err
+}
+
+// amendUser makes a user what want answers of it as it was.
+func (s *Service) amendUser(ctx context.Context, caller Caller, id int64, command any, want func(User) (active *bool, roles *[]events.Role)) (_ User, changed bool, at events.Position, err error) {
+	history, at, err := s.execute(ctx, caller, command, basis{query: userHistory(id)}, func(history []fact) (decision, error) {
 		user, known := foldUser(history)
 		if !known {
 			return decision{}, ErrNotFound
 		}
-		if changed = user.Disabled != disabled; !changed {
-			return decision{}, nil
+		active, roles := want(user)
+		payloads := userChanges(user, active, roles)
+		changed = len(payloads) > 0
+		decided := decision{condition: userHistory(id)}
+		for _, p := range payloads {
+			decided.drafts = append(decided.drafts, draft{p, []events.Tag{events.UserTag(id)}})
 		}
-		return decision{drafts: []draft{{event, []events.Tag{events.UserTag(id)}}}, condition: userHistory(id)}, nil
+		return decided, nil
 	})
-	return changed && err == nil, at, err
+	if err != nil {
+		return User{}, false, at, err
+	}
+	user, _ := foldUser(history)
+	return user, changed, at, nil
+}
+
+// userChanges are the events that make a user so.
+func userChanges(user User, active *bool, roles *[]events.Role) (payloads []events.Payload) {
+	if active != nil && *active == user.Disabled {
+		if *active {
+			payloads = append(payloads, events.UserEnabled{UserID: user.ID})
+		} else {
+			payloads = append(payloads, events.UserDisabled{UserID: user.ID})
+		}
+	}
+	if roles == nil {
+		return payloads
+	}
+	for _, role := range user.Roles {
+		if !slices.Contains(*roles, role) {
+			payloads = append(payloads, events.UserRoleRevoked{UserID: user.ID, Role: role})
+		}
+	}
+	granted := slices.Clone(*roles)
+	slices.Sort(granted)
+	for _, role := range slices.Compact(granted) {
+		if !slices.Contains(user.Roles, role) {
+			payloads = append(payloads, events.UserRoleGranted{UserID: user.ID, Role: role})
+		}
+	}
+	return payloads
 }
 
 // ChangePassword gives a user another password, which is valid already and
@@ -161,7 +237,7 @@ func (s *Service) ChangePassword(ctx context.Context, caller Caller, command Cha
 // userHistory selects the events that decide about a user's account.
 func userHistory(id int64) events.Query {
 	return events.Query{{
-		Types: []events.Type{events.UserRegisteredType, events.UserDisabledType, events.UserEnabledType},
+		Types: []events.Type{events.UserRegisteredType, events.UserDisabledType, events.UserEnabledType, events.UserRoleGrantedType, events.UserRoleRevokedType},
 		Tags:  []events.Tag{events.UserTag(id)},
 	}}
 }
@@ -177,6 +253,11 @@ func foldUser(history []fact) (user User, known bool) {
 			user.Disabled = true
 		case events.UserEnabled:
 			user.Disabled = false
+		case events.UserRoleGranted:
+			user.Roles = append(user.Roles, e.Role)
+			slices.Sort(user.Roles)
+		case events.UserRoleRevoked:
+			user.Roles = slices.DeleteFunc(user.Roles, func(r events.Role) bool { return r == e.Role })
 		}
 	}
 	return user, known

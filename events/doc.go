@@ -30,10 +30,16 @@
 // chain of upcasters when it is read. A version, once written, is pinned by a
 // golden file in testdata, and the test fails when its reading changes.
 //
+// Others are told the form of data by the JSON Schemas that package schema holds.
+// They are made of the structs: a comment is the description, a field without
+// omitempty is required, an integer whose name ends with _id is 1 or more, an
+// event called amended has at least one field that need not be there, and a field's
+// tag may say more: `schema:"minimum=0"`.
+//
 // To add an event: a type constant, a struct and a line in the register
-// function of its file, a golden file, and its handling in the projection of
-// the same name. To change one: a new struct, the old version kept as an
-// upcaster.
+// function of its file, a golden file, its handling in the projection of
+// the same name, and make generate. To change one: a new struct, the old version
+// kept as an upcaster, make generate.
 //
 // This package imports nothing of Carelog's, no database and no bus.
 package events

@@ -15,9 +15,9 @@ type PatientRegistered struct {
 	OwnerID   int64     `json:"owner_id"` // the user who added the patient
 	FirstName string    `json:"first_name"`
 	LastName  string    `json:"last_name"`
-	Age       int       `json:"age"` // years
-	Gender    string    `json:"gender"`
-	CreatedAt time.Time `json:"created_at"` // whole microseconds
+	Age       int       `json:"age" schema:"minimum=0"` // years
+	Gender    string    `json:"gender"`                 // "Male", "Female" or "Other"; there may be more one day
+	CreatedAt time.Time `json:"created_at"`             // whole microseconds
 }
 
 // PatientAmended changes a patient's record: the fields that changed, with
@@ -27,7 +27,7 @@ type PatientAmended struct {
 	OwnerID   int64   `json:"owner_id"`
 	FirstName *string `json:"first_name,omitempty"`
 	LastName  *string `json:"last_name,omitempty"`
-	Age       *int    `json:"age,omitempty"`
+	Age       *int    `json:"age,omitempty" schema:"minimum=0"` // years
 	Gender    *string `json:"gender,omitempty"`
 }
 

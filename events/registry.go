@@ -22,6 +22,7 @@ type Registry struct {
 }
 
 type registration struct {
+	zero      Payload
 	upcasters []Upcaster // the first lifts version 1 to 2, and so on
 	decode    func(json.RawMessage) (Payload, error)
 }
@@ -42,6 +43,7 @@ func NewRegistry() *Registry {
 func register[P Payload](r *Registry, upcasters ...Upcaster) {
 	var zero P
 	r.types[zero.EventType()] = registration{
+		zero:      zero,
 		upcasters: upcasters,
 		decode: func(data json.RawMessage) (Payload, error) {
 			var p P
@@ -71,6 +73,10 @@ func (r *Registry) Version(t Type) int {
 	}
 	return len(registered.upcasters) + 1
 }
+
+// Zero is an empty payload of a type, nil for an unknown one: whoever describes
+// payloads goes by its Go struct.
+func (r *Registry) Zero(t Type) Payload { return r.types[t].zero }
 
 // Encode turns a payload into the type, schema version and data of an event.
 func (r *Registry) Encode(p Payload) (Type, int, json.RawMessage, error) {

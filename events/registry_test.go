@@ -27,6 +27,8 @@ var samples = []Payload{
 	UserDisabled{UserID: 3},
 	UserEnabled{UserID: 3},
 	UserPasswordChanged{UserID: 3},
+	UserRoleGranted{UserID: 3, Role: Auditor},
+	UserRoleRevoked{UserID: 3, Role: Admin},
 	PatientRegistered{PatientID: 42, OwnerID: 3, FirstName: "Alice", LastName: "Smith", Age: 30, Gender: "Female", CreatedAt: at},
 	PatientAmended{PatientID: 42, OwnerID: 3, FirstName: ptr("Alicia"), LastName: ptr("Jones"), Age: ptr(31), Gender: ptr("Other")},
 	PatientRemoved{PatientID: 42, OwnerID: 3},

@@ -8,7 +8,21 @@ const (
 	UserDisabledType        Type = "user.disabled"
 	UserEnabledType         Type = "user.enabled"
 	UserPasswordChangedType Type = "user.password_changed"
+	UserRoleGrantedType     Type = "user.role_granted"
+	UserRoleRevokedType     Type = "user.role_revoked"
 )
+
+// Role is what a user may do besides what every user may.
+type Role string
+
+// The roles there are.
+const (
+	Auditor Role = "auditor" // sees every event and every history
+	Admin   Role = "admin"   // manages accounts; sees no more of health records than every user
+)
+
+// Roles lists them, sorted.
+func Roles() []Role { return []Role{Admin, Auditor} }
 
 // UserRegistered opens an account. The password's hash is not in the log.
 type UserRegistered struct {
@@ -34,6 +48,24 @@ type UserPasswordChanged struct {
 	UserID int64 `json:"user_id"`
 }
 
+// UserRoleGranted gives a user a role.
+type UserRoleGranted struct {
+	UserID int64 `json:"user_id"`
+	Role   Role  `json:"role"`
+}
+
+// UserRoleRevoked takes a role from a user.
+type UserRoleRevoked struct {
+	UserID int64 `json:"user_id"`
+	Role   Role  `json:"role"`
+}
+
+// EventType implements [Payload].
+func (UserRoleGranted) EventType() Type { return UserRoleGrantedType }
+
+// EventType implements [Payload].
+func (UserRoleRevoked) EventType() Type { return UserRoleRevokedType }
+
 // EventType implements [Payload].
 func (UserRegistered) EventType() Type { return UserRegisteredType }
 
@@ -51,4 +83,6 @@ func registerUser(r *Registry) {
 	register[UserDisabled](r)
 	register[UserEnabled](r)
 	register[UserPasswordChanged](r)
+	register[UserRoleGranted](r)
+	register[UserRoleRevoked](r)
 }

@@ -18,6 +18,7 @@ type Bounds struct {
 	Reads    Bound // of single records
 	Lists    Bound
 	Accounts Bound // registering, logging in, staying logged in
+	Streams  Bound // of events, until they have begun
 
 	LargeBodies int // bytes, all together; default 64 MiB
 	LongAnswers int // bytes, all together; default 128 MiB
@@ -50,6 +51,7 @@ var defaultBounds = Bounds{
 	Reads:    Bound{256, 4096, 100 * time.Millisecond},
 	Lists:    Bound{8, 4096, 100 * time.Millisecond},
 	Accounts: Bound{256, 256, 100 * time.Millisecond},
+	Streams:  Bound{64, maxStreams, 8 * time.Second}, // a thousand that come back after a restart: browsers that are refused do not try again
 
 	LargeBodies: 64 << 20,
 	LongAnswers: 128 << 20,
@@ -156,7 +158,7 @@ func (a *admission) refuse() error {
 
 // admissions are those of the API.
 type admissions struct {
-	changes, reads, lists, accounts *admission
+	changes, reads, lists, accounts, streams *admission
 }
 
 func newAdmissions(bounds Bounds, logger *slog.Logger) admissions {
@@ -165,11 +167,12 @@ func newAdmissions(bounds Bounds, logger *slog.Logger) admissions {
 		reads:    &admission{kind: "reads", bound: bounds.Reads.orElse(defaultBounds.Reads), logger: logger},
 		lists:    &admission{kind: "lists", bound: bounds.Lists.orElse(defaultBounds.Lists), logger: logger},
 		accounts: &admission{kind: "accounts", bound: bounds.Accounts.orElse(defaultBounds.Accounts), logger: logger},
+		streams:  &admission{kind: "streams", bound: bounds.Streams.orElse(defaultBounds.Streams), logger: logger},
 	}
 }
 
 func (a admissions) refused() Refused {
-	return Refused{a.changes.refused.total(), a.reads.refused.total(), a.lists.refused.total(), a.accounts.refused.total()}
+	return Refused{a.changes.refused.total(), a.reads.refused.total(), a.lists.refused.total(), a.accounts.refused.total(), a.streams.refused.total()}
 }
 
 // shed refuses changes that could not even wait, before their checks: after those

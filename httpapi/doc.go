@@ -16,7 +16,7 @@
 //	admission.go         503: how many are served at once
 //	position.go          what reads and writes wait for
 //	idempotency.go       400: what the client knows a change by
-//	patient.go, ...      the handler, one file per noun
+//	patient.go, ...      the handler, one file per noun (schemas.go: how events look)
 //	etag.go              304, 412: what the client believes about the record
 //	page.go              which part of a list it asks for
 //	body.go, form.go     413, 415, 400: what the body says (room.go: how much all bodies may take)

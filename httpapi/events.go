@@ -83,6 +83,17 @@ func (a *api) listEvents(w http.ResponseWriter, r *http.Request) error {
 	})
 }
 
+// eventList is list for the events. Streams have places of their own.
+func (a *api) eventList(serve handler) handler {
+	page, stream := a.list(serve), a.admitted(a.admissions.streams, a.atPosition(serve))
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if askedForm(r, eventForms) == streamType {
+			return stream(w, r)
+		}
+		return page(w, r)
+	}
+}
+
 // eventsAsked reads ?after=&types=&tags=&limit=. Types and tags are separated by
 // commas: an event has any of the types, and all of the tags.
 func (a *api) eventsAsked(r *http.Request) (eventsAsked, error) {

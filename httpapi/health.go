@@ -26,6 +26,7 @@ type Refused struct {
 	Reads    int64 `json:"reads"`
 	Lists    int64 `json:"lists"`
 	Accounts int64 `json:"accounts"`
+	Streams  int64 `json:"streams"`
 }
 
 // Applied counts the events that this process has put into the read tables.
@@ -152,6 +153,8 @@ func (a *api) welcome(w http.ResponseWriter, _ *http.Request) error {
 			"patients", "/api/patients/",
 			"doctors", "/api/doctors/",
 			"mappings", "/api/patients/mappings/",
+			"schemas", schemasPath,
+			"asyncapi", "/api/events/asyncapi.json",
 			"liveness", "/livez",
 			"readiness", "/readyz")
 	})

@@ -223,10 +223,16 @@ func (f *fakeCommands) UnmapDoctor(_ context.Context, c commands.Caller, id int6
 	return f.pos, f.err
 }
 
+func (f *fakeCommands) AmendUser(_ context.Context, c commands.Caller, command commands.AmendUser) (commands.User, events.Position, error) {
+	f.take(c, command)
+	return commands.User{ID: command.ID}, f.pos, f.err
+}
+
 // fakeQueries knows patient 42 of user 1, doctor 5 and mapping 9 of the two.
 type fakeQueries struct {
 	users  map[int64]error // what asking as this user answers; absent: unknown
 	epochs map[int64]events.Position
+	roles  map[int64][]events.Role
 	taken  string // an e-mail address
 	err    error  // answered by everything
 	panic  any    // what everything panics with
@@ -254,6 +260,33 @@ func (f *fakeQueries) as(user projections.Session) error {
 func (f *fakeQueries) NewSession(_ context.Context, user int64) (projections.Session, error) {
 	session := projections.Session{User: user, Epoch: f.epochs[user]}
 	return session, f.as(session)
+}
+
+func (f *fakeQueries) account(id int64) projections.User {
+	return projections.User{ID: id, Name: "John Doe", Email: "john@example.com", Active: f.users[id] == nil, Roles: f.roles[id], RegisteredAt: testTime}
+}
+
+func (f *fakeQueries) Account(_ context.Context, user projections.Session) (projections.User, error) {
+	return f.account(user.User), f.as(user)
+}
+
+func (f *fakeQueries) User(_ context.Context, user projections.Session, id int64) (projections.User, error) {
+	if err := f.as(user); err != nil {
+		return projections.User{}, err
+	}
+	if _, known := f.users[id]; !known {
+		return projections.User{}, projections.ErrNotFound
+	}
+	return f.account(id), nil
+}
+
+func (f *fakeQueries) AllUsers(_ context.Context, user projections.Session) ([]projections.User, error) {
+	return []projections.User{f.account(1), f.account(2)}, f.as(user)
+}
+
+func (f *fakeQueries) UsersPage(ctx context.Context, user projections.Session, limit, offset int64) (projections.Page[projections.User], error) {
+	all, err := f.AllUsers(ctx, user)
+	return pageOf(all, limit, offset), err
 }
 
 func (f *fakeQueries) CheckSession(_ context.Context, user projections.Session) (events.Position, error) {

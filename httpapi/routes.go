@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/go-chi/chi/v5"
+
+	"github.com/carelog/carelog/events"
 )
 
 // access is what a route asks of the one who calls it.
@@ -16,6 +18,8 @@ const (
 	tokenIgnored                // the Authorization header is not looked at
 	tokenOptional               // a token that is sent must be good
 	tokenRequired
+	staffOnly   // a token of somebody who has a role
+	staffOrSelf // the same, or of the user whom {id} names
 )
 
 // handler answers a request, or an error that [api.fail] answers.
@@ -39,6 +43,10 @@ func (a *api) routes() []route {
 		{"/", "Carelog", public, methods{"GET": a.welcome}},
 		{"/livez/", "Liveness", public, methods{"GET": a.livez}},
 		{"/readyz/", "Readiness", public, methods{"GET": a.readyz}},
+
+		{schemasPath, "Event Schemas", public, methods{"GET": a.listSchemas}},
+		{schemasPath + "{file}/", "Event Schema", public, methods{"GET": a.getSchema}},
+		{"/api/events/asyncapi.json/", "AsyncAPI", public, methods{"GET": a.getAsyncAPI}},
 
 		{"/api/auth/register/", "Register", tokenOptional, methods{"POST": a.account(a.command(a.registerUser))}},
 		{"/api/auth/login/", "Login", tokenIgnored, methods{"POST": a.account(a.login)}},
@@ -80,7 +88,11 @@ func (a *api) routes() []route {
 		}},
 		{"/api/patients/mappings/history/{id}/", "Mapping History", tokenRequired, methods{"GET": a.list(a.mappingHistory)}},
 
-		{eventsPattern, "Events", tokenRequired, methods{"GET": a.list(a.listEvents)}},
+		{"/api/users/", "Users", staffOnly, methods{"GET": a.list(a.listUsers)}},
+		{"/api/users/{id}/", "User", staffOrSelf, methods{"GET": a.query(a.getUser), "PATCH": a.change(a.patchUser)}},
+		{"/api/users/{id}/history/", "User History", staffOrSelf, methods{"GET": a.list(a.userHistory)}},
+
+		{eventsPattern, "Events", tokenRequired, methods{"GET": a.eventList(a.listEvents)}},
 		{"/api/events/ticket/", "Ticket for Events", tokenRequired, methods{"POST": a.account(a.issueTicket)}},
 	}
 }
@@ -196,13 +208,16 @@ func (a *api) admit(rt route, r *http.Request) (handler, error) {
 		return nil, err
 	}
 	if user == nil {
-		if rt.access == tokenRequired {
+		if rt.access >= tokenRequired {
 			return nil, notAuthenticated
 		}
 		return handle, nil
 	}
 	known := requestOf(r.Context())
 	known.user, known.standing = user.user, user
+	if rt.access >= staffOnly {
+		return handle, a.permit(r, rt.access == staffOrSelf, events.Admin, events.Auditor)
+	}
 	if handle != nil && (method == http.MethodGet || rt.access == tokenRequired && user.Seen() > 0) {
 		return handle, nil
 	}

@@ -25,6 +25,10 @@ func TestRoutes(t *testing.T) {
 		"/api/patients/mappings/":          {"GET, POST, HEAD, OPTIONS", two},
 		"/api/patients/mappings/42/":       {"GET, HEAD, OPTIONS", two},
 		"/api/patients/mappings/delete/9/": {"DELETE, OPTIONS", two},
+
+		"/api/events/schemas/":                 {"GET, HEAD, OPTIONS", two},
+		"/api/events/schemas/cloudevent.json/": {"GET, HEAD, OPTIONS", two},
+		"/api/events/asyncapi.json/":           {"GET, HEAD, OPTIONS", two},
 	} {
 		for _, path := range []string{path, strings.TrimSuffix(path, "/")} {
 			if path == "" {

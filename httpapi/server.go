@@ -67,6 +67,8 @@ type Commands interface {
 
 	MapDoctor(context.Context, commands.Caller, commands.MapDoctor) (commands.Mapping, events.Position, error)
 	UnmapDoctor(ctx context.Context, caller commands.Caller, id int64) (events.Position, error)
+
+	AmendUser(context.Context, commands.Caller, commands.AmendUser) (commands.User, events.Position, error)
 }
 
 // Queries reads the read tables. The methods that take a session check it, and
@@ -74,6 +76,10 @@ type Commands interface {
 type Queries interface {
 	NewSession(ctx context.Context, user int64) (projections.Session, error)
 	CheckSession(ctx context.Context, user projections.Session) (events.Position, error)
+	Account(ctx context.Context, user projections.Session) (projections.User, error)
+	User(ctx context.Context, user projections.Session, id int64) (projections.User, error)
+	AllUsers(ctx context.Context, user projections.Session) ([]projections.User, error)
+	UsersPage(ctx context.Context, user projections.Session, limit, offset int64) (projections.Page[projections.User], error)
 	Patient(ctx context.Context, user projections.Session, id int64) (projections.Patient, error)
 	Patients(ctx context.Context, user projections.Session) ([]projections.Patient, error)
 	PatientsPage(ctx context.Context, user projections.Session, limit, offset int64) (projections.Page[projections.Patient], error)
@@ -178,6 +184,7 @@ type api struct {
 	bodies     *room // large ones
 	answers    *room // long ones
 	ready      *looks
+	schemas    documents
 	logger     *slog.Logger
 	version    string
 }
@@ -190,6 +197,10 @@ func New(config Config) (http.Handler, error) {
 	if config.Now == nil {
 		config.Now = time.Now
 	}
+	schemas, err := newDocuments()
+	if err != nil {
+		return nil, err
+	}
 	a := &api{
 		commands: config.Commands,
 		queries:  config.Queries,
@@ -200,6 +211,7 @@ func New(config Config) (http.Handler, error) {
 		types:    config.Types,
 		accounts: config.Accounts,
 		ready:    newLooks(config.Ready),
+		schemas:  schemas,
 		logger:   config.Logger,
 		version:  cmp.Or(config.Version, "unknown"),
 		tokens: newTokens(config.TokenKey, config.Now,

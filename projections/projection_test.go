@@ -60,7 +60,7 @@ func TestEventsBecomeRows(t *testing.T) {
 		registerUser(1), registerPatient(1, 1), registerPatient(2, 1), registerDoctor(1, "a@x"), registerDoctor(2, "b@x"), createMapping(1, 1, 1, 1),
 	}
 	const (
-		user1    = `users (1,User1,u1@example.org,t,` + at + `,0)`
+		user1    = `users (1,User1,u1@example.org,t,` + at + `,0,{})`
 		patient1 = `patients (1,1,P1,Doe,40,Female,` + at + `,2)`
 		patient2 = `patients (2,1,P2,Doe,40,Female,` + at + `,3)`
 		doctor1  = `doctors (1,D1,Roe,Surgery,a@x,1,` + at + `,4)`
@@ -120,16 +120,24 @@ func TestEventsBecomeRows(t *testing.T) {
 				`doctors (3,D3,Roe,Surgery,a@x,1,` + at + `,8)`, `doctors (4,D4,Roe,Surgery,b@x,1,` + at + `,10)`, mapping1}},
 		{"a user is disabled",
 			[]events.Payload{events.UserDisabled{UserID: 1}, registerUser(2)},
-			[]string{`users (1,User1,u1@example.org,f,` + at + `,0)`, `users (2,User2,u2@example.org,t,` + at + `,0)`, patient1, patient2, doctor1, doctor2, mapping1}},
+			[]string{`users (1,User1,u1@example.org,f,` + at + `,0,{})`, `users (2,User2,u2@example.org,t,` + at + `,0,{})`, patient1, patient2, doctor1, doctor2, mapping1}},
 		{"a user is disabled and enabled",
 			[]events.Payload{events.UserDisabled{UserID: 1}, events.UserEnabled{UserID: 1}},
 			[]string{user1, patient1, patient2, doctor1, doctor2, mapping1}},
 		{"a password is changed twice, and the user disabled",
 			[]events.Payload{events.UserPasswordChanged{UserID: 1}, events.UserDisabled{UserID: 1}, events.UserPasswordChanged{UserID: 1}},
-			[]string{`users (1,User1,u1@example.org,f,` + at + `,9)`, patient1, patient2, doctor1, doctor2, mapping1}},
+			[]string{`users (1,User1,u1@example.org,f,` + at + `,9,{})`, patient1, patient2, doctor1, doctor2, mapping1}},
 		{"a user registers, is disabled, gets another password",
 			[]events.Payload{registerUser(2), events.UserDisabled{UserID: 2}, events.UserPasswordChanged{UserID: 2}},
-			[]string{user1, `users (2,User2,u2@example.org,f,` + at + `,9)`, patient1, patient2, doctor1, doctor2, mapping1}},
+			[]string{user1, `users (2,User2,u2@example.org,f,` + at + `,9,{})`, patient1, patient2, doctor1, doctor2, mapping1}},
+		{"roles are granted and revoked",
+			[]events.Payload{
+				events.UserRoleGranted{UserID: 1, Role: events.Auditor}, events.UserRoleGranted{UserID: 1, Role: events.Admin},
+				registerUser(2), events.UserRoleGranted{UserID: 2, Role: events.Admin}, events.UserRoleRevoked{UserID: 2, Role: events.Admin},
+				registerUser(3), events.UserRoleGranted{UserID: 3, Role: events.Auditor}, events.UserRoleRevoked{UserID: 3, Role: events.Admin},
+			},
+			[]string{`users (1,User1,u1@example.org,t,` + at + `,0,"{admin,auditor}")`, `users (2,User2,u2@example.org,t,` + at + `,0,{})`,
+				`users (3,User3,u3@example.org,t,` + at + `,0,{auditor})`, patient1, patient2, doctor1, doctor2, mapping1}},
 		{"addresses that differ in case are different",
 			[]events.Payload{registerDoctor(3, "A@x")},
 			[]string{user1, patient1, patient2, doctor1, doctor2, `doctors (3,D3,Roe,Surgery,A@x,1,` + at + `,7)`, mapping1}},
@@ -224,7 +232,8 @@ func randomHistory(random *rand.Rand, length int) []events.Payload {
 			user := 1 + random.Int64N(2)
 			log = append(log, []events.Payload{
 				events.UserDisabled{UserID: user}, events.UserEnabled{UserID: user}, events.UserPasswordChanged{UserID: user},
-			}[random.IntN(3)])
+				events.UserRoleGranted{UserID: user, Role: events.Roles()[random.IntN(2)]}, events.UserRoleRevoked{UserID: user, Role: events.Roles()[random.IntN(2)]},
+			}[random.IntN(5)])
 		}
 	}
 	return log

@@ -18,6 +18,7 @@ import (
 type Queries struct {
 	pool     *pgxpool.Pool
 	sessions *lookups[events.Position]
+	users    *lookups[User]
 	patients *lookups[Patient]
 	doctors  *lookups[Doctor]
 }
@@ -28,6 +29,7 @@ func NewQueries(pool *pgxpool.Pool) *Queries {
 	return &Queries{
 		pool:     pool,
 		sessions: newLookups(pool, "check a session", func(p *events.Position) []any { return []any{p} }, `position`, `checkpoints where name = 'users'`),
+		users:    newLookups(pool, "read a user", userTargets, userFields, `users l where l.id = asked.id`),
 		patients: newLookups(pool, "read a patient", patientTargets, patientFields, `patients p where p.id = asked.id and p.owner_id = asked.user_id`),
 		doctors:  newLookups(pool, "read a doctor", doctorTargets, doctorFields, `doctors d where d.id = asked.id`),
 	}

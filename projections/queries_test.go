@@ -161,11 +161,11 @@ func TestSessionsAndUsers(t *testing.T) {
 		t.Fatalf("%+v, %v, %+v, %v", users, err, more, err2)
 	}
 	for i, want := range []User{
-		{ID: 1, Name: "User1", Email: "u1@example.org", Active: true, RegisteredAt: day, Epoch: 4},
-		{ID: 2, Name: "User2", Email: "u2@example.org", Active: false, RegisteredAt: day},
-		{ID: 3, Name: "User3", Email: "u3@example.org", Active: true, RegisteredAt: day},
+		{ID: 1, Name: "User1", Email: "u1@example.org", Active: true, RegisteredAt: day, Epoch: 4, Roles: []events.Role{}},
+		{ID: 2, Name: "User2", Email: "u2@example.org", Active: false, RegisteredAt: day, Roles: []events.Role{}},
+		{ID: 3, Name: "User3", Email: "u3@example.org", Active: true, RegisteredAt: day, Roles: []events.Role{}},
 	} {
-		if got := append(users, more...)[i]; inUTC(got) != any(want) {
+		if got := append(users, more...)[i]; !reflect.DeepEqual(inUTC(got), any(want)) {
 			t.Errorf("got %+v, want %+v", got, want)
 		}
 	}

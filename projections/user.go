@@ -17,6 +17,7 @@ type User struct {
 	Name, Email  string
 	Active       bool
 	RegisteredAt time.Time
+	Roles        []events.Role // sorted
 
 	// Epoch is the position of the last event that ended the user's tokens (the
 	// password was changed), 0 while there is none. A token counts only in the
@@ -39,6 +40,7 @@ type userChange struct {
 	registeredAt time.Time
 	active       *bool
 	epoch        *events.Position
+	roles        map[events.Role]bool // granted or revoked, whatever was last
 }
 
 func (users) Apply(batch *pgx.Batch, evs []Applied) error {
@@ -60,6 +62,10 @@ func (users) Apply(batch *pgx.Batch, evs []Applied) error {
 		case events.UserPasswordChanged:
 			c := users.of(p.UserID)
 			c.id, c.epoch = p.UserID, &e.Position
+		case events.UserRoleGranted:
+			users.of(p.UserID).setRole(p.UserID, p.Role, true)
+		case events.UserRoleRevoked:
+			users.of(p.UserID).setRole(p.UserID, p.Role, false)
 		}
 	}
 
@@ -86,7 +92,42 @@ func (users) Apply(batch *pgx.Batch, evs []Applied) error {
 			select * from unnest($1::bigint[], $2::text[], $3::text[], $4::timestamptz[], $5::boolean[], $6::bigint[])`,
 			r.id, r.name, r.email, r.registeredAt, r.active, r.epoch)
 	}
+	if r := rolesOf(users.list); len(r.id) > 0 {
+		batch.Queue(`
+			with changed as (select * from unnest($1::bigint[], $2::text[], $3::boolean[]) as c (id, role, granted))
+			update users u set roles = array(
+			    select unnest(u.roles) collate "C"
+			    except select c.role from changed c where c.id = u.id
+			    union select c.role from changed c where c.id = u.id and c.granted
+			    order by 1)
+			where u.id = any($1)`,
+			r.id, r.role, r.granted)
+	}
 	return nil
+}
+
+func (c *userChange) setRole(id int64, role events.Role, granted bool) {
+	c.id = id
+	if c.roles == nil {
+		c.roles = map[events.Role]bool{}
+	}
+	c.roles[role] = granted
+}
+
+// roleColumns are changes of roles turned into the arrays of a statement.
+type roleColumns struct {
+	id      []int64
+	role    []string
+	granted []bool
+}
+
+func rolesOf(changes []*userChange) (r roleColumns) {
+	for _, c := range changes {
+		for role, granted := range c.roles {
+			r.id, r.role, r.granted = append(r.id, c.id), append(r.role, string(role)), append(r.granted, granted)
+		}
+	}
+	return r
 }
 
 // userColumns are changes turned into the arrays of a statement.
@@ -104,10 +145,39 @@ func (u *userColumns) add(c *userChange) {
 	u.active, u.epoch = append(u.active, c.active), append(u.epoch, c.epoch)
 }
 
-const userFields = `u.id, u.name, u.email, u.active, u.registered_at, u.token_epoch`
+// userFields are those of a user l: u is the one who asks.
+const userFields = `l.id, l.name, l.email, l.active, l.registered_at, l.token_epoch, l.roles`
 
 func userTargets(u *User) []any {
-	return []any{&u.ID, &u.Name, &u.Email, &u.Active, &u.RegisteredAt, &u.Epoch}
+	return []any{&u.ID, &u.Name, &u.Email, &u.Active, &u.RegisteredAt, &u.Epoch, &u.Roles}
+}
+
+// Account answers who asks. It fails with [ErrUnknownUser], [ErrInactiveUser] and
+// [ErrSessionEnded].
+func (q *Queries) Account(ctx context.Context, user Session) (User, error) {
+	return q.User(ctx, user, user.User)
+}
+
+// User answers any user. It fails with [ErrNotFound], [ErrUnknownUser],
+// [ErrInactiveUser] and [ErrSessionEnded].
+func (q *Queries) User(ctx context.Context, user Session, id int64) (User, error) {
+	return q.users.ask(ctx, lookup{user, id})
+}
+
+// AllUsers answers all users in order of id. It fails with [ErrUnknownUser],
+// [ErrInactiveUser] and [ErrSessionEnded].
+func (q *Queries) AllUsers(ctx context.Context, user Session) ([]User, error) {
+	return list(ctx, q, "list users", userTargets,
+		`select `+userState+userFields+`
+		from (values (1)) as always
+		left join users u on u.id = $1
+		left join users l on u.active
+		order by l.id`, user)
+}
+
+// UsersPage answers at most limit of those, in order of id, after the first offset.
+func (q *Queries) UsersPage(ctx context.Context, user Session, limit, offset int64) (Page[User], error) {
+	return page(ctx, q, "list users", userTargets, userFields, `users l`, user, limit, offset)
 }
 
 // CheckSession makes sure that the user may act in the session, and answers the
@@ -136,7 +206,7 @@ func (q *Queries) NewSession(ctx context.Context, user int64) (Session, error) {
 // Users answers at most limit users whose ids follow after, in order of id, for
 // those who run Carelog: no session is checked.
 func (q *Queries) Users(ctx context.Context, after int64, limit int) ([]User, error) {
-	rows, err := q.pool.Query(ctx, `select `+userFields+` from users u where u.id > $1 order by u.id limit $2`, after, limit)
+	rows, err := q.pool.Query(ctx, `select `+userFields+` from users l where l.id > $1 order by l.id limit $2`, after, limit)
 	if err != nil {
 		return nil, fmt.Errorf("list users: %w", classify(err))
 	}

@@ -19,7 +19,7 @@ var errFieldsDiffer = errors.New("fields differ")
 func newDiffCommand() *cobra.Command {
 	var from, to moment
 	var asJSON bool
-	cmd := newRecordCommand(&cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "diff",
 		Short: "Compare a record with what it was",
 		Long: `Compare a record at two moments: each field that differs, old → new. Without --to the
@@ -28,9 +28,20 @@ field differs.
 
 ` + momentHelp + `
 
-` + exitHelp + `,
-3 the record was there at neither moment, ` + fmt.Sprint(exitDiffers) + ` something differs.`,
-	}, func(ctx context.Context, o *operator, of history.Subject, w *bufio.Writer) error {
+` + exitHelp + fmt.Sprintf(", 3 the record was there at neither moment, %d something differs.", exitDiffers),
+	}
+	cmd.Flags().Var(&from, "from", "compare what was at this `moment`")
+	cmd.Flags().Var(&to, "to", "with what was at this `moment` (default: now)")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON object")
+	cmd.PreRunE = func(cmd *cobra.Command, _ []string) error {
+		if !from.given() {
+			return &usageError{errors.New("say with --from what to compare with"), cmd.CommandPath()}
+		}
+		return nil
+	}
+	completeFlag(cmd, "from")
+	completeFlag(cmd, "to")
+	return newRecordCommand(cmd, func(ctx context.Context, o *operator, of history.Subject, w *bufio.Writer) error {
 		d, err := o.compare(ctx, of, from, to)
 		if err != nil {
 			return err
@@ -46,18 +57,6 @@ field differs.
 		}
 		return err
 	})
-	cmd.Flags().Var(&from, "from", "compare what was at this `moment`")
-	cmd.Flags().Var(&to, "to", "with what was at this `moment` (default: now)")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON object")
-	cmd.PreRunE = func(cmd *cobra.Command, _ []string) error {
-		if !from.given() {
-			return &usageError{errors.New("say with --from what to compare with"), cmd.CommandPath()}
-		}
-		return nil
-	}
-	completeFlag(cmd, "from")
-	completeFlag(cmd, "to")
-	return cmd
 }
 
 // comparison is what `carelog diff` tells.

@@ -83,6 +83,7 @@ func findingPrinter(w io.Writer, asJSON bool) func(finding) error {
 type checkup struct {
 	config   Config   // as far as it can be read
 	problems []string // with the configuration
+	unread   bool     // there is a .env file, and it cannot be read
 	print    func(finding) error
 	errors   int
 	failed   error             // of printing
@@ -116,6 +117,7 @@ func (c *checkup) fail(check, mend, format string, args ...any) {
 // settings reads the configuration as `carelog serve` would. What is wrong with a
 // setting hides no other check.
 func (c *checkup) settings(env environment, fileErr error) {
+	c.unread = fileErr != nil
 	var warnings []string
 	var err error
 	c.config, warnings, err = loadConfig(env, fileErr)
@@ -133,9 +135,12 @@ func (c *checkup) settings(env environment, fileErr error) {
 	}
 }
 
-// wrong tells whether one of the settings has a problem, so that what it names
-// cannot be checked.
+// wrong tells whether one of the settings has a problem, or may stand in a .env file
+// that cannot be read, so that what it names cannot be checked.
 func (c *checkup) wrong(settings ...string) bool {
+	if c.unread {
+		return true
+	}
 	for _, problem := range c.problems {
 		for _, setting := range settings {
 			if strings.HasPrefix(problem, setting) {

@@ -244,6 +244,16 @@ func TestDoctorOfSettingsAndFiles(t *testing.T) {
 	expectFinding(t, checks, "postgres", "error", "it cannot be told which database is meant: mend the settings first")
 	expectFinding(t, checks, "data dir", "error", "is no directory")
 	expectFinding(t, examine(t, map[string]string{"DB_USER": "x", "CARELOG_DATA_DIR": dir}), "postgres", "error", "mend the settings first")
+	t.Chdir(t.TempDir())
+	if err := os.WriteFile(".env", []byte("no setting\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var stdout, stderr logBuffer
+	status := execute(t.Context(), []string{"doctor"}, &stdout, &stderr)
+	if text := stdout.String(); status != exitError || !strings.Contains(text, "error    settings      .env, line 1: ") ||
+		!strings.Contains(text, "mend the settings first") || strings.Contains(text, "nats") || strings.Contains(text, "data dir") {
+		t.Errorf("with a .env that cannot be read: %d\n%s%s", status, &stdout, &stderr)
+	}
 	many := map[string]string{"DATABASE_URL": pgtest.New(t), "CARELOG_JWT_SECRET": testSecret, "CARELOG_DATA_DIR": dir, "CARELOG_DB_MAX_CONNS": "10000"}
 	expectFinding(t, examine(t, many), "connections", "warning", "and a server takes up to 10006: raise max_connections")
 }

@@ -29,9 +29,11 @@ patient:1 is on every event about patient 1, its mappings included; others are
 doctor:1, mapping:1, user:1, and owner:1 for the records of user 1. --actor is a
 user's id, the tool of an operator ("carelog users"), or an operator's name.
 
-` + momentHelp + `
---since and --until include their moment; --since may also be the position of the
-next event, so that one can go on where a list has ended.
+` + momentHelp + ` Both flags include their moment, and
+--since may be the position of the next event, to go on where a list has ended.
+
+What --follow lists it has seen in the log, in order and without gaps. When the
+database stops it ends, and tells with which --since to go on.
 
 ` + exitHelp + `.`,
 		Args:              checked(cobra.NoArgs),
@@ -62,7 +64,7 @@ next event, so that one can go on where a list has ended.
 	flags.SortFlags = false
 	flags.StringArrayVar(&filter.tags, "tag", nil, "only events with this `tag`; repeated: with all of them")
 	flags.StringArrayVar(&filter.types, "type", nil, "only events of this `type`, or about this kind of record; repeated: of any")
-	flags.StringVar(&filter.actor, "actor", "", "only what this `user id, operator or tool` has done")
+	flags.StringVar(&filter.actor, "actor", "", "only what this `actor` has done: a user's id, an operator's name or a tool")
 	flags.Var(&filter.since, "since", "only events from this `moment` on")
 	flags.Var(&filter.until, "until", "only events up to this `moment`")
 	flags.IntVar(&limit, "limit", 0, "at most this `number` of events")

@@ -1,13 +1,18 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/carelog/carelog/events"
+	"github.com/carelog/carelog/projections/history"
 )
 
 // fillLog stores events of patients, ten of each, and at the end a thousand more of
@@ -34,6 +39,20 @@ func BenchmarkLookingIntoTheLog(b *testing.B) {
 	const n = 1_000_000
 	config := databaseConfig(b)
 	fillLog(b, config.DatabaseURL, n)
+	b.Run("the_history_alone", func(b *testing.B) {
+		err := withOperator(b.Context(), config, quiet(), func(ctx context.Context, o *operator) error {
+			for b.Loop() {
+				err := o.tellHistory(ctx, history.Subject{Kind: events.Patient, ID: 1}, (&historyLines{lineWriter{w: io.Discard}}).print)
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+	})
 	for _, command := range []struct {
 		args   string
 		events int // that are listed

@@ -19,23 +19,22 @@ import (
 
 func newHistoryCommand() *cobra.Command {
 	var asJSON bool
-	cmd := newRecordCommand(&cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "history",
 		Short: "Tell every change of a record: when, by whom, from what to what",
 		Long: `Tell every event about a record, oldest first: when it was recorded, who caused it,
 and the fields that it changed, old → new. A patient's and a doctor's history include
 their mappings. A record that was removed keeps its history.
 
-` + exitHelp + `,
-3 there never was such a record.`,
-	}, func(ctx context.Context, o *operator, of history.Subject, w *bufio.Writer) error {
+` + exitHelp + `, 3 there never was such a record.`,
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object for each event, on a line of its own")
+	return newRecordCommand(cmd, func(ctx context.Context, o *operator, of history.Subject, w *bufio.Writer) error {
 		if asJSON {
 			return o.tellHistory(ctx, of, (&historyLines{lineWriter{w: w}}).print)
 		}
 		return o.tellHistory(ctx, of, newHistoryTable(w).print)
 	})
-	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object for each event, on a line of its own")
-	return cmd
 }
 
 // historyPage is how many events of a history are held at a time. Each page reads

@@ -149,7 +149,7 @@ func TestTheDatabaseComesAndGoes(t *testing.T) {
 }
 
 // startNATS runs a NATS server on a port. Port -1 lets the kernel choose.
-func startNATS(t *testing.T, dir string, port int) *natsserver.Server {
+func startNATS(t testing.TB, dir string, port int) *natsserver.Server {
 	t.Helper()
 	server, err := natsserver.NewServer(&natsserver.Options{Host: "127.0.0.1", Port: port, JetStream: true, StoreDir: dir, NoSigs: true, NoLog: true})
 	if err != nil {

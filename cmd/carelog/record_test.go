@@ -35,7 +35,7 @@ func TestHistoryCommand(t *testing.T) {
 		"history", "patient", "1")
 	expectCarelog(t, config, "", head+
 		row(1, "user.registered", "user/1", john)+
-		"          name: → \"John \\u202eDoe\"\n          email: → \"john@example.com\"\n          active: → true\n"+
+		"          name: → \"John \\u202eDoe\"\n          email: → \"john@example.com\"\n          active: → true\n          roles: → []\n"+
 		row(8, "user.disabled", "user/1", operatorName()+" (carelog users)")+
 		"          active: true → false\n",
 		"history", "user/1")

@@ -16,7 +16,7 @@ import (
 func newShowCommand() *cobra.Command {
 	var asOf moment
 	var asJSON bool
-	cmd := newRecordCommand(&cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "show",
 		Short: "Show a record as it is, or as it was",
 		Long: `Show a record as the log has it now, or had it at a moment. A mapping has the names
@@ -24,9 +24,12 @@ of then.
 
 ` + momentHelp + `
 
-` + exitHelp + `,
-3 the record is not there, or was not there then.`,
-	}, func(ctx context.Context, o *operator, of history.Subject, w *bufio.Writer) error {
+` + exitHelp + `, 3 the record is not there, or was not there then.`,
+	}
+	cmd.Flags().Var(&asOf, "as-of", "show the record as it was at this `moment`")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON object, as that of the API")
+	completeFlag(cmd, "as-of")
+	return newRecordCommand(cmd, func(ctx context.Context, o *operator, of history.Subject, w *bufio.Writer) error {
 		at, err := o.store.Head(ctx)
 		if err == nil && asOf.given() {
 			at, err = o.endAt(ctx, asOf)
@@ -51,10 +54,6 @@ of then.
 		}
 		return printFields(w, fields)
 	})
-	cmd.Flags().Var(&asOf, "as-of", "show the record as it was at this `moment`")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON object, as that of the API")
-	completeFlag(cmd, "as-of")
-	return cmd
 }
 
 func printFields(w *bufio.Writer, fields []history.Field) error {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -21,8 +22,8 @@ import (
 func newUsersCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "users",
-		Short: "List users, disable and enable them, set their passwords",
-		Long: `List users, disable and enable them, set their passwords.
+		Short: "List users, disable and enable them, grant and revoke roles, set passwords",
+		Long: `List users, disable and enable them, grant and revoke roles, set passwords.
 
 The commands work on the database of the running server, and just as well when
 none runs. What they change is in the log, with the name of who ran the command,
@@ -34,7 +35,7 @@ configuration, 3 there is no such user.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	addOperatorSettings(cmd.PersistentFlags())
-	cmd.AddCommand(newListUsersCommand(), newDisableUserCommand(), newEnableUserCommand(), newSetPasswordCommand())
+	cmd.AddCommand(newListUsersCommand(), newDisableUserCommand(), newEnableUserCommand(), newGrantRoleCommand(), newRevokeRoleCommand(), newSetPasswordCommand())
 	return cmd
 }
 
@@ -89,9 +90,9 @@ func listUsers(ctx context.Context, queries *projections.Queries, write func([]p
 
 func writeUserTable(w io.Writer, users []projections.User) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "ID\tE-MAIL\tNAME\tSTATE\tREGISTERED")
+	fmt.Fprintln(table, "ID\tE-MAIL\tNAME\tSTATE\tROLES\tREGISTERED")
 	for _, u := range users {
-		fmt.Fprintf(table, "%d\t%s\t%s\t%s\t%s\n", u.ID, printable(u.Email), printable(u.Name), stateOf(u), u.RegisteredAt.UTC().Format(time.RFC3339))
+		fmt.Fprintf(table, "%d\t%s\t%s\t%s\t%s\t%s\n", u.ID, printable(u.Email), printable(u.Name), stateOf(u), cmp.Or(joinRoles(u.Roles), "-"), u.RegisteredAt.UTC().Format(time.RFC3339))
 	}
 	return table.Flush()
 }
@@ -101,12 +102,13 @@ func writeUserLines(w io.Writer, users []projections.User) error {
 	lines.SetEscapeHTML(false)
 	for _, u := range users {
 		err := lines.Encode(struct {
-			ID           int64     `json:"id"`
-			Email        string    `json:"email"`
-			Name         string    `json:"name"`
-			State        string    `json:"state"`
-			RegisteredAt time.Time `json:"registered_at"`
-		}{u.ID, u.Email, u.Name, stateOf(u), u.RegisteredAt.UTC()})
+			ID           int64         `json:"id"`
+			Email        string        `json:"email"`
+			Name         string        `json:"name"`
+			State        string        `json:"state"`
+			Roles        []events.Role `json:"roles"`
+			RegisteredAt time.Time     `json:"registered_at"`
+		}{u.ID, u.Email, u.Name, stateOf(u), u.Roles, u.RegisteredAt.UTC()})
 		if err != nil {
 			return err
 		}

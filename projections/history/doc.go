@@ -6,7 +6,7 @@
 //
 // The log never changes, so an answer about a position that is not beyond its
 // head is the same for ever. It is what the read tables held when they stood at that
-// position: a test compares the two after every event of random histories.
+// position: a test asks the API after every write of a random history, and again as of then.
 //
 // A patient, and the mappings of a patient, are their user's alone, also after the
 // removal: the events about them carry the owner's tag, and a [Viewer] who may not see

@@ -1,6 +1,8 @@
 package history
 
 import (
+	"slices"
+
 	"github.com/carelog/carelog/events"
 	"github.com/carelog/carelog/projections"
 )
@@ -90,6 +92,13 @@ func (f *fold) apply(e events.Recorded, payload events.Payload) {
 		f.user(p.UserID).Active = false
 	case events.UserEnabled:
 		f.user(p.UserID).Active = true
+	case events.UserRoleGranted:
+		user := f.user(p.UserID)
+		user.Roles = append(slices.Clip(user.Roles), p.Role)
+		slices.Sort(user.Roles)
+	case events.UserRoleRevoked:
+		user := f.user(p.UserID)
+		user.Roles = slices.DeleteFunc(slices.Clone(user.Roles), func(r events.Role) bool { return r == p.Role })
 	}
 }
 

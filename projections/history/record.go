@@ -80,6 +80,7 @@ type User struct {
 	ID           int64
 	Name, Email  string
 	Active       bool
+	Roles        []events.Role // sorted
 	RegisteredAt time.Time
 }
 
@@ -89,5 +90,14 @@ func UserFields(u User) []Field {
 		{"name", u.Name},
 		{"email", u.Email},
 		{"active", u.Active},
+		{"roles", texts(u.Roles)},
 	}
+}
+
+func texts(roles []events.Role) []string {
+	list := make([]string, len(roles))
+	for i, role := range roles {
+		list[i] = string(role)
+	}
+	return list
 }

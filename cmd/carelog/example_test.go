@@ -1,0 +1,67 @@
+package main
+
+import (
+	"bufio"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/carelog/carelog/eventstore/pgtest"
+)
+
+// TestTheExampleFollows builds the example of events/client, which is a module of its
+// own, and runs it twice: it prints what was and what happens, and the second time what
+// is new.
+func TestTheExampleFollows(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "example")
+	build := exec.Command("go", "build", "-o", program, ".")
+	build.Dir = "../../events/client/example"
+	if output, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, output)
+	}
+	broker := startNATS(t, t.TempDir(), -1)
+	server := start(t, testConfig(t, map[string]string{"DATABASE_URL": pgtest.New(t), "CARELOG_JWT_SECRET": testSecret, "NATS_URL": broker.ClientURL()}))
+	access, _ := server.register(t, "John Doe", "john@example.com", oldPassword)
+	server.mustAs(t, access, "POST", "/api/patients/", somePatient, 201)
+	dir := t.TempDir()
+	for _, nats := range []string{broker.ClientURL(), ""} {
+		example := exec.CommandContext(t.Context(), program)
+		example.Dir = dir
+		example.Env = append(os.Environ(), "CARELOG_URL="+server.url, "CARELOG_EMAIL=john@example.com", "CARELOG_PASSWORD="+oldPassword, "NATS_URL="+nats)
+		example.Stderr = os.Stderr
+		output, err := example.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := example.Start(); err != nil {
+			t.Fatal(err)
+		}
+		lines := bufio.NewScanner(output)
+		expect := func(want string) {
+			t.Helper()
+			if !lines.Scan() || lines.Text() != want {
+				t.Errorf("printed %q, want %q", lines.Text(), want)
+			}
+		}
+		if nats != "" {
+			expect("2: user 1 has a new patient, Alice Smith")
+			server.mustAs(t, access, "POST", "/api/doctors/", doctorBody("Sarah", "sarah@example.com"), 201)
+			expect("3: doctor.registered doctor/1")
+		}
+		server.mustAs(t, access, "POST", "/api/patients/mappings/", `{"patient":1,"doctor":1}`, 201)
+		if nats != "" {
+			expect("4: mapping.created mapping/1")
+			server.mustAs(t, access, "DELETE", "/api/patients/mappings/delete/1/", "", 204)
+			expect("5: mapping.removed mapping/1")
+		} else {
+			expect("6: mapping.created mapping/2")
+		}
+		if err := example.Process.Signal(os.Interrupt); err != nil {
+			t.Fatal(err)
+		}
+		if err := example.Wait(); err != nil {
+			t.Error(err)
+		}
+	}
+}

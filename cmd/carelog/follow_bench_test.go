@@ -1,0 +1,177 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/carelog/carelog/events"
+	"github.com/carelog/carelog/events/client"
+	"github.com/carelog/carelog/eventstore/pgtest"
+)
+
+// BenchmarkFollowing measures those who follow the events: how fast they catch up
+// over HTTP, and how late what happens reaches them, by the database's clock.
+//
+//	make bench-components BENCH="-bench Following -benchtime 1x"
+func BenchmarkFollowing(b *testing.B) {
+	broker := startNATS(b, b.TempDir(), -1)
+	config := testConfig(b, map[string]string{"DATABASE_URL": pgtest.New(b), "CARELOG_JWT_SECRET": testSecret, "NATS_URL": broker.ClientURL(),
+		"CARELOG_ACCESS_TOKEN_LIFETIME": "1h"})
+	const past = 200_000
+	fillLog(b, config.DatabaseURL, past)
+	runSQL(b, config.DatabaseURL, fmt.Sprintf("select setval('patient_ids', %d)", past))
+	server := start(b, config)
+	access, _ := server.register(b, "John Doe", "john@example.com", oldPassword)
+	if err := withOperator(b.Context(), config, quiet(), func(ctx context.Context, o *operator) error {
+		user, err := o.findUser(ctx, "john@example.com")
+		if err == nil {
+			_, _, err = o.commands.GrantRole(ctx, usersCaller(), user.ID, events.Auditor)
+		}
+		return err
+	}); err != nil {
+		b.Fatal(err)
+	}
+	follow := client.Config{URL: server.url, Token: func(context.Context) (string, error) { return access, nil }}
+
+	b.Run("lines", func(b *testing.B) {
+		for b.Loop() {
+			r, _ := http.NewRequestWithContext(b.Context(), "GET", server.url+"/api/events/", nil)
+			r.Header.Set("Authorization", "Bearer "+access)
+			r.Header.Set("Accept", "application/x-ndjson")
+			answer, err := server.client.Transport.RoundTrip(r)
+			if err != nil {
+				b.Fatal(err)
+			}
+			lines := bufio.NewScanner(answer.Body)
+			n := 0
+			for lines.Scan() {
+				n++
+			}
+			answer.Body.Close()
+			if n < past {
+				b.Fatal(n, lines.Err())
+			}
+		}
+		b.ReportMetric(float64(past*b.N)/b.Elapsed().Seconds(), "events/s")
+	})
+	b.Run("client", func(b *testing.B) {
+		for b.Loop() {
+			err := client.Follow(b.Context(), follow, 0, func(_ context.Context, e client.Event) error {
+				if e.Position == past {
+					return errEnough
+				}
+				return nil
+			})
+			if err != errEnough {
+				b.Fatal(err)
+			}
+		}
+		b.ReportMetric(float64(past*b.N)/b.Elapsed().Seconds(), "events/s")
+	})
+	for _, by := range []string{"NATS", "SSE"} {
+		for _, rate := range []int{1000, 3000} {
+			b.Run(fmt.Sprintf("live by %s at %d a second", by, rate), func(b *testing.B) {
+				for b.Loop() {
+					late := server.measureFollowers(b, access, by, broker.ClientURL(), rate, 10)
+					slices.Sort(late)
+					b.ReportMetric(float64(len(late)), "events")
+					b.ReportMetric(float64(quantile(late, 0.5))/1e6, "p50-ms")
+					b.ReportMetric(float64(quantile(late, 0.99))/1e6, "p99-ms")
+				}
+			})
+		}
+	}
+}
+
+var errEnough = fmt.Errorf("enough")
+
+// measureFollowers has patients registered at a rate for three seconds, and answers by
+// how much all followers were late, event by event.
+func (r *running) measureFollowers(b *testing.B, access, by, natsURL string, rate, followers int) (late []time.Duration) {
+	b.Helper()
+	var head int64
+	_, _, head = eventsPage(b, r, access, "?limit=1")
+	ctx, cancel := context.WithCancel(b.Context())
+	defer cancel()
+	var all errgroup.Group
+	results := make([][]time.Duration, followers)
+	var ready atomic.Int64
+	total := int64(3 * rate)
+	for i := range followers {
+		all.Go(func() error {
+			note := func(recorded time.Time) { results[i] = append(results[i], time.Since(recorded)) }
+			if by == "NATS" {
+				conn, err := nats.Connect(natsURL)
+				if err != nil {
+					return err
+				}
+				defer conn.Close()
+				ready.Add(1)
+				err = client.Follow(ctx, client.Config{URL: r.url, NATS: conn, Token: func(context.Context) (string, error) { return access, nil }}, events.Position(head),
+					func(_ context.Context, e client.Event) error {
+						if note(e.RecordedAt); int64(len(results[i])) == total {
+							return errEnough
+						}
+						return nil
+					})
+				if err != errEnough {
+					return err
+				}
+				return nil
+			}
+			s, err := follow(ctx, r, access, fmt.Sprintf("?after=%d", head), "")
+			if err != nil {
+				return err
+			}
+			defer s.body.Close()
+			ready.Add(1)
+			for int64(len(results[i])) < total {
+				_, event, data, err := s.next()
+				if err != nil || event != "" {
+					return fmt.Errorf("%s %s %w", event, data, err)
+				}
+				const mark = `"time":"`
+				at := strings.Index(data, mark) + len(mark)
+				recorded, err := time.Parse(time.RFC3339Nano, data[at:at+strings.IndexByte(data[at:], '"')])
+				if err != nil {
+					return err
+				}
+				note(recorded)
+			}
+			return nil
+		})
+	}
+	eventually(b, "all follow", 10*time.Second, func() bool { return ready.Load() == int64(followers) })
+	time.Sleep(200 * time.Millisecond)
+	var writers errgroup.Group
+	began := time.Now()
+	var next atomic.Int64
+	for range 16 {
+		writers.Go(func() error {
+			for n := next.Add(1); n <= total; n = next.Add(1) {
+				time.Sleep(time.Until(began.Add(time.Duration(n) * time.Second / time.Duration(rate))))
+				if got, err := r.as(access, "POST", "/api/patients/", somePatient); err != nil || got.status != 201 {
+					return fmt.Errorf("%d %s %w", got.status, got.body, err)
+				}
+			}
+			return nil
+		})
+	}
+	if err := writers.Wait(); err != nil {
+		b.Fatal(err)
+	}
+	if err := all.Wait(); err != nil {
+		b.Fatal(err)
+	}
+	return slices.Concat(results...)
+}

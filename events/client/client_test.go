@@ -1,0 +1,309 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	natsserver "github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/goleak"
+
+	"github.com/carelog/carelog/events"
+	"github.com/carelog/carelog/events/cloudevent"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// server is the API of a log in memory, and a NATS stream that some of its events are
+// put on.
+type server struct {
+	t      *testing.T
+	api    *httptest.Server
+	js     jetstream.JetStream
+	conn   *nats.Conn
+	config Config
+
+	mu     sync.Mutex
+	log    uuid.UUID
+	evs    []events.Recorded
+	tokens int // that were given out
+	asked  int
+	refuse func(n int) int // the status of the nth answer
+}
+
+func newServer(t *testing.T) *server {
+	t.Helper()
+	s := &server{t: t, log: uuid.New(), refuse: func(int) int { return 200 }}
+	s.api = httptest.NewServer(s)
+	t.Cleanup(s.api.Close)
+	broker, err := natsserver.NewServer(&natsserver.Options{DontListen: true, JetStream: true, StoreDir: t.TempDir(), NoSigs: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	broker.Start()
+	t.Cleanup(func() { broker.Shutdown(); broker.WaitForShutdown() })
+	if !broker.ReadyForConnections(10 * time.Second) {
+		t.Fatal("no NATS")
+	}
+	if s.conn, err = nats.Connect("", nats.InProcessServer(broker)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.conn.Close)
+	if s.js, err = jetstream.New(s.conn); err != nil {
+		t.Fatal(err)
+	}
+	s.makeStream()
+	client := &http.Client{Transport: &http.Transport{}}
+	t.Cleanup(client.CloseIdleConnections)
+	s.config = Config{
+		URL: s.api.URL, NATS: s.conn, HTTP: client, Poll: 100 * time.Millisecond,
+		Token: func(context.Context) (string, error) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.tokens++
+			return strconv.Itoa(s.tokens), nil
+		},
+	}
+	return s
+}
+
+func (s *server) makeStream() {
+	s.t.Helper()
+	_, err := s.js.CreateStream(s.t.Context(), jetstream.StreamConfig{Name: "CARELOG", Subjects: []string{"carelog.events.>"}})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// add appends an event, and publishes it unless it is lost.
+func (s *server) add(lost bool) {
+	s.t.Helper()
+	s.mu.Lock()
+	position := events.Position(len(s.evs) + 1)
+	e := events.Recorded{
+		Event: events.Event{ID: uuid.New(), Type: events.PatientRemovedType, SchemaVersion: 1, Tags: []events.Tag{"patient:7", "owner:1"},
+			Data: json.RawMessage(`{"patient_id":7,"owner_id":1}`), Metadata: json.RawMessage(`{"actor":{"user_id":1}}`)},
+		Position: position,
+	}
+	s.evs = append(s.evs, e)
+	log := s.log
+	s.mu.Unlock()
+	if lost {
+		return
+	}
+	_, err := s.js.PublishMsg(s.t.Context(), &nats.Msg{
+		Subject: "carelog.events.patient.removed", Data: cloudevent.Append(nil, log, e),
+		Header: nats.Header{positionHeader: {strconv.Itoa(int(position))}},
+	})
+	if err != nil {
+		s.t.Error(err)
+	}
+}
+
+// ServeHTTP answers GET /api/events/.
+func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.asked++
+	if status := s.refuse(s.asked); status != 200 {
+		w.WriteHeader(status)
+		return
+	}
+	if r.Header.Get("Authorization") != "Bearer "+strconv.Itoa(s.tokens) {
+		w.WriteHeader(401)
+		return
+	}
+	after, _ := strconv.Atoi(r.URL.Query().Get("after"))
+	const limit = 7 // fewer than are asked for
+	answer := map[string]any{"head": len(s.evs), "next": max(after, len(s.evs))}
+	results := []json.RawMessage{}
+	for i := after; i < len(s.evs); i++ {
+		if len(results) == limit {
+			answer["next"] = i
+			break
+		}
+		results = append(results, cloudevent.Append(nil, s.log, s.evs[i]))
+	}
+	answer["results"] = results
+	_ = json.NewEncoder(w).Encode(answer)
+}
+
+// follow runs Follow until it has handed over n events, and answers their positions.
+func (s *server) follow(after events.Position, n int, seen func(Event) error) (positions []events.Position, err error) {
+	ctx, cancel := context.WithTimeout(s.t.Context(), 20*time.Second)
+	defer cancel()
+	enough := errors.New("enough")
+	err = Follow(ctx, s.config, after, func(_ context.Context, e Event) error {
+		positions = append(positions, e.Position)
+		if seen != nil {
+			if err := seen(e); err != nil {
+				return err
+			}
+		}
+		if len(positions) == n {
+			return enough
+		}
+		return nil
+	})
+	if errors.Is(err, enough) {
+		err = nil
+	}
+	return positions, err
+}
+
+func consecutive(positions []events.Position, first events.Position) bool {
+	for i, p := range positions {
+		if p != first+events.Position(i) {
+			return false
+		}
+	}
+	return true
+}
+
+// TestFollow: history, then live, with events that NATS loses, a token that expires, a
+// stream that is wiped and an API that is away for a while.
+func TestFollow(t *testing.T) {
+	s := newServer(t)
+	for range 20 {
+		s.add(true)
+	}
+	live := make(chan struct{})
+	go func() {
+		<-live
+		for i := range 200 {
+			switch i {
+			case 50:
+				s.mu.Lock()
+				s.tokens++ // the present one has expired
+				s.mu.Unlock()
+			case 80:
+				if err := s.js.DeleteStream(t.Context(), "CARELOG"); err != nil {
+					t.Error(err)
+				}
+				s.makeStream()
+			case 120:
+				s.mu.Lock()
+				until := s.asked + 3
+				s.refuse = func(n int) int {
+					if n <= until {
+						return 503
+					}
+					return 200
+				}
+				s.mu.Unlock()
+			}
+			s.add(i%10 == 3)
+		}
+	}()
+	got, err := s.follow(0, 220, func(e Event) error {
+		if e.Position == 20 {
+			close(live)
+		}
+		removed, ok := e.Payload.(events.PatientRemoved)
+		if !ok || removed.PatientID != 7 || e.Log != s.log || e.Subject != "patient/7" || e.Metadata.Actor.UserID != 1 || e.ID == uuid.Nil {
+			return fmt.Errorf("handed over: %+v", e)
+		}
+		return nil
+	})
+	if err != nil || !consecutive(got, 1) || len(got) != 220 {
+		t.Errorf("%v: %v", err, got)
+	}
+	if got, err := s.follow(215, 5, nil); err != nil || !slices.Equal(got, []events.Position{216, 217, 218, 219, 220}) {
+		t.Errorf("resumed: %v, %v", got, err)
+	}
+}
+
+// TestFollowWithoutNATS: everything comes over HTTP.
+func TestFollowWithoutNATS(t *testing.T) {
+	s := newServer(t)
+	s.config.NATS = nil
+	s.add(true)
+	got, err := s.follow(0, 10, func(e Event) error {
+		if e.Position < 10 {
+			s.add(true)
+		}
+		return nil
+	})
+	if err != nil || !consecutive(got, 1) {
+		t.Errorf("%v: %v", err, got)
+	}
+}
+
+// TestFollowFilters: also what comes over NATS, which carries everything.
+func TestFollowFilters(t *testing.T) {
+	s := newServer(t)
+	s.config.Types = []events.Type{events.PatientRemovedType}
+	s.config.Tags = []events.Tag{"patient:8"}
+	s.config.HTTP = &http.Client{Transport: roundTripper(func(r *http.Request) {
+		if q := r.URL.Query(); q.Get("types") != "patient.removed" || q.Get("tags") != "patient:8" {
+			t.Errorf("asked %s", r.URL)
+		}
+	})}
+	s.add(false)
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	err := Follow(ctx, s.config, 1, func(_ context.Context, e Event) error { return fmt.Errorf("handed over: %v", e.Tags) })
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Error(err)
+	}
+}
+
+type roundTripper func(*http.Request)
+
+func (look roundTripper) RoundTrip(r *http.Request) (*http.Response, error) {
+	look(r)
+	return (&http.Transport{DisableKeepAlives: true}).RoundTrip(r)
+}
+
+func TestFollowEnds(t *testing.T) {
+	s := newServer(t)
+	for range 3 {
+		s.add(false)
+	}
+	var beyond *BeyondError
+	if _, err := s.follow(4, 1, nil); !errors.As(err, &beyond) || *beyond != (BeyondError{Position: 4, Head: 3}) {
+		t.Errorf("beyond the end: %v", err)
+	}
+	first := s.log
+	s.config.Log = uuid.New()
+	var other *OtherLogError
+	if _, err := s.follow(0, 1, nil); !errors.As(err, &other) || other.Got != first {
+		t.Errorf("another log: %v", err)
+	}
+	s.config.Log = uuid.Nil
+	_, err := s.follow(0, 100, func(e Event) error { // the log is replaced under way
+		if e.Position == 3 {
+			s.mu.Lock()
+			s.log = uuid.New()
+			s.mu.Unlock()
+			s.add(false)
+		}
+		return nil
+	})
+	if !errors.As(err, &other) || other.Want != first {
+		t.Errorf("a log that was replaced: %v", err)
+	}
+	s.refuse = func(int) int { return 403 }
+	var refused *StatusError
+	if _, err := s.follow(0, 1, nil); !errors.As(err, &refused) || refused.Status != 403 {
+		t.Errorf("refused: %v", err)
+	}
+	s.refuse = func(int) int { return 401 }
+	if _, err := s.follow(0, 1, nil); !errors.As(err, &refused) || refused.Status != 401 {
+		t.Errorf("a token that is never good: %v", err)
+	}
+	if err := Follow(t.Context(), Config{}, 0, nil); err == nil {
+		t.Error("nothing is configured")
+	}
+}

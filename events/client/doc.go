@@ -1,0 +1,30 @@
+// Package client follows the events of a Carelog from another program: first what is
+// in its log, over HTTP, then what happens, over NATS, without a gap or a repetition in
+// between.
+//
+//	err := client.Follow(ctx, client.Config{
+//		URL:   "https://carelog.example.com",
+//		Token: login,           // answers an access token
+//		NATS:  connection,      // a *nats.Conn; nil: over HTTP alone
+//	}, stored, func(ctx context.Context, e client.Event) error {
+//		// handle e, and store e.Position together with what came of it
+//		return nil
+//	})
+//
+// # What is guaranteed
+//
+//   - Events come in order of position, each once as long as Follow runs. After a
+//     restart it goes on after the position that it is given: store that of the last
+//     event in the same transaction as what the event led to, and each is handled
+//     exactly once.
+//   - Whatever is lost on the way (a connection, the NATS stream, an event in it) is
+//     noticed by the positions, which have no gaps, and read over HTTP. While NATS is
+//     away, events come over HTTP, some seconds later.
+//   - The events of another log are never handed over: [OtherLogError]. A log gets another
+//     id when it is restored or imported; then positions mean other events, and
+//     whoever follows has to start over, with position 0 and without Config.Log.
+//   - An event of a type that this version of the package does not know is handed
+//     over all the same, with its data and without a payload.
+//
+// Follow does not store positions, and it starts no goroutine that outlives it.
+package client

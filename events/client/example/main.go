@@ -1,0 +1,87 @@
+// Command example prints the events of a Carelog, and goes on with what happens. It
+// keeps the position of the last one in a file, so that it goes on there the next time.
+//
+//	CARELOG_URL=http://127.0.0.1:8000 CARELOG_EMAIL=john@example.com CARELOG_PASSWORD=securepassword123 go run .
+//
+// With NATS_URL new events come over NATS, else over HTTP.
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+
+	"github.com/carelog/carelog/events"
+	"github.com/carelog/carelog/events/client"
+	"github.com/nats-io/nats.go"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx); err != nil && !errors.Is(err, context.Canceled) {
+		fmt.Fprintln(os.Stderr, "example:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context) error {
+	config := client.Config{URL: os.Getenv("CARELOG_URL"), Token: login, Logger: slog.Default()}
+	if address := os.Getenv("NATS_URL"); address != "" {
+		connection, err := nats.Connect(address, nats.MaxReconnects(-1))
+		if err != nil {
+			return err
+		}
+		defer connection.Close()
+		config.NATS = connection
+	}
+	return client.Follow(ctx, config, readPosition(), func(_ context.Context, e client.Event) error {
+		switch p := e.Payload.(type) {
+		case events.PatientRegistered:
+			fmt.Printf("%d: user %d has a new patient, %s %s\n", e.Position, p.OwnerID, p.FirstName, p.LastName)
+		default:
+			fmt.Printf("%d: %s %s\n", e.Position, e.Type, e.Subject)
+		}
+		return os.WriteFile(positionFile, []byte(strconv.FormatInt(int64(e.Position), 10)), 0o600)
+	})
+}
+
+const positionFile = "position.txt"
+
+// readPosition is where the last run ended.
+func readPosition() events.Position {
+	text, _ := os.ReadFile(positionFile)
+	position, _ := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
+	return events.Position(position)
+}
+
+// login answers an access token.
+func login(ctx context.Context) (string, error) {
+	body, err := json.Marshal(map[string]string{"username": os.Getenv("CARELOG_EMAIL"), "password": os.Getenv("CARELOG_PASSWORD")})
+	if err != nil {
+		return "", err
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, os.Getenv("CARELOG_URL")+"/api/auth/login/", bytes.NewReader(body))
+	if err != nil {
+		return "", err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return "", err
+	}
+	defer response.Body.Close()
+	var tokens struct{ Access string }
+	if err := json.NewDecoder(response.Body).Decode(&tokens); err != nil || tokens.Access == "" {
+		return "", fmt.Errorf("log in: status %d", response.StatusCode)
+	}
+	return tokens.Access, nil
+}

@@ -1,0 +1,112 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/carelog/carelog/events"
+)
+
+// requestTimeout bounds a page.
+const requestTimeout = 30 * time.Second
+
+// page is what the API answers.
+type page struct {
+	Results    []json.RawMessage `json:"results"`
+	Next, Head events.Position
+}
+
+// catchUp hands over what is in the log, up to its head.
+func (f *follower) catchUp(ctx context.Context) error { return f.fill(ctx, 0) }
+
+// fill hands over what is in the log up to a position at least; 0: to the head.
+func (f *follower) fill(ctx context.Context, until events.Position) error {
+	for {
+		page, err := f.page(ctx)
+		if err != nil {
+			return err
+		}
+		if page.Head < f.position {
+			return &BeyondError{Position: f.position, Head: page.Head}
+		}
+		for _, document := range page.Results {
+			if err := f.take(ctx, document); err != nil {
+				return err
+			}
+		}
+		f.position = max(f.position, page.Next)
+		if f.position >= page.Head || until > 0 && f.position >= until {
+			return nil
+		}
+	}
+}
+
+// page asks for the next page. A token that is refused is asked for anew, once.
+func (f *follower) page(ctx context.Context) (page, error) {
+	for fresh := false; ; fresh = true {
+		if f.token == "" {
+			token, err := f.config.Token(ctx)
+			if err != nil {
+				return page{}, &passing{fmt.Errorf("get a token: %w", err)}
+			}
+			f.token = token
+			fresh = true
+		}
+		answer, err := f.ask(ctx)
+		if refused, ok := err.(*StatusError); ok && refused.Status == http.StatusUnauthorized && !fresh {
+			f.token = ""
+			continue
+		}
+		return answer, err
+	}
+}
+
+func (f *follower) ask(ctx context.Context) (answer page, err error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	query := url.Values{"after": {strconv.FormatInt(int64(f.position), 10)}, "limit": {"1000"}}
+	if len(f.config.Types) > 0 {
+		query.Set("types", joined(f.config.Types))
+	}
+	if len(f.config.Tags) > 0 {
+		query.Set("tags", joined(f.config.Tags))
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(f.config.URL, "/")+"/api/events/?"+query.Encode(), nil)
+	if err != nil {
+		return page{}, fmt.Errorf("follow events: %w", err)
+	}
+	request.Header.Set("Authorization", "Bearer "+f.token)
+	request.Header.Set("Accept", "application/json")
+	response, err := f.config.HTTP.Do(request)
+	if err != nil {
+		return page{}, &passing{err}
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		body, _ := io.ReadAll(io.LimitReader(response.Body, 1000))
+		refused := &StatusError{response.StatusCode, string(body)}
+		if response.StatusCode >= 500 || response.StatusCode == http.StatusTooManyRequests {
+			return page{}, &passing{refused}
+		}
+		return page{}, refused
+	}
+	if err := json.NewDecoder(response.Body).Decode(&answer); err != nil {
+		return page{}, &passing{fmt.Errorf("read a page of events: %w", err)}
+	}
+	return answer, nil
+}
+
+func joined[S ~string](texts []S) string {
+	list := make([]string, len(texts))
+	for i, text := range texts {
+		list[i] = string(text)
+	}
+	return strings.Join(list, ",")
+}
