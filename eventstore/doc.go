@@ -60,6 +60,14 @@
 // after the last one that arrived. What this process committed is handed over in
 // memory; everything else is read from the log.
 //
+// # Export and import
+//
+// [Store.Rows] answers all that the log holds of events, for those who write it into
+// files (package archive). An [Importer] makes a log of that: in one transaction under
+// the append lock, into a log that has no event yet, so there is never half of one. It
+// gets an id of its own, and the tag key of the old one, without which its tags would
+// find nothing. What an import adds is the one event log.imported at its end.
+//
 // # What is not here
 //
 // Nothing about what events mean, no bus, no read tables. The migrations of the

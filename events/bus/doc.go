@@ -77,6 +77,15 @@
 // would be a second truth beside the checkpoint, and after a crash it delivers new
 // messages before unacknowledged old ones.
 //
+// # Replays
+//
+// [Replay] publishes events once more, for whoever wants to try or to fill something
+// else. It does so in plain NATS and on subjects of its own with an id each time, never on
+// those of the NATS stream: there a second copy would break the chain, and subscribers
+// would take it for news. The header Carelog-Replay tells replayed events from new
+// ones wherever they get to. It creates no NATS stream: who wants the events kept
+// makes one over the subjects, and then each is acknowledged by it.
+//
 // # Why not watermill-nats
 //
 // Both subscribers of watermill-nats v2.1.3 wait for the acknowledgement of each

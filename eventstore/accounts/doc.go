@@ -37,6 +37,12 @@
 // exchange is one statement that updates the family's row on the condition that
 // the token is the live one.
 //
+// # Files
+//
+// [WriteTo] writes all accounts into a file, and [ReadFrom] stores those of it whose
+// users are in the log. They are never among exported events: a log is for many eyes,
+// and a file of hashes is for nobody's, since passwords can be tried against it.
+//
 // # Errors
 //
 // A database that cannot be reached now is an error that wraps
