@@ -21,8 +21,8 @@ const (
 	exitError    = 1 // something went wrong while running
 	exitUsage    = 2 // the command line or the configuration is wrong
 	exitNotFound = 3 // what the command line names is not there
-	exitDamaged  = 5 // an export is damaged, not whole, or not one that can be imported
 	exitDiffers  = 4 // `carelog projections verify` found rows that differ, or `carelog diff` fields
+	exitDamaged  = 5 // an export is damaged, not whole, or not one that can be imported
 )
 
 func main() {
