@@ -97,6 +97,7 @@ func mustCarelog(t *testing.T, config Config, args ...string) exited {
 // that cannot be told from the first: it gives the same answers, knows the passwords and
 // tokens, answers the retry of a request as the first did, and goes on with other ids.
 func TestALogTravels(t *testing.T) {
+	t.Parallel()
 	from, to := databaseConfig(t), emptyConfig(t)
 	server := start(t, from)
 	writeLog(t, server, from)
@@ -193,6 +194,7 @@ func TestALogTravels(t *testing.T) {
 // TestALogTravelsIntoAPrivateDatabase, which is made for it, and also into one that a
 // server has made and that is empty.
 func TestALogTravelsIntoAPrivateDatabase(t *testing.T) {
+	t.Parallel()
 	from := databaseConfig(t)
 	server := start(t, from)
 	writeLog(t, server, from)
@@ -222,6 +224,7 @@ func TestALogTravelsIntoAPrivateDatabase(t *testing.T) {
 
 // TestSelectionsAreExported, and not imported.
 func TestSelectionsAreExported(t *testing.T) {
+	t.Parallel()
 	from := databaseConfig(t)
 	server := start(t, from)
 	writeLog(t, server, from)
@@ -266,6 +269,7 @@ func TestSelectionsAreExported(t *testing.T) {
 
 // TestAnExportOfAGrownLogGoesOn, and is told when there is nothing to add.
 func TestAnExportOfAGrownLogGoesOn(t *testing.T) {
+	t.Parallel()
 	from := databaseConfig(t)
 	server := start(t, from)
 	john, _ := server.register(t, "John Doe", "john@example.com", oldPassword)
@@ -299,6 +303,7 @@ func TestAnExportOfAGrownLogGoesOn(t *testing.T) {
 
 // TestMistakesInExports are one clear line, and leave nothing.
 func TestMistakesInExports(t *testing.T) {
+	t.Parallel()
 	from, to := databaseConfig(t), emptyConfig(t)
 	server := start(t, from)
 	server.register(t, "John Doe", "john@example.com", oldPassword)

@@ -16,6 +16,7 @@ import (
 // TestAReplayIsWhatWasPublished: the documents of the NATS stream, to the byte, on the
 // standard output and over NATS, where the stream stays as it is and the server goes on.
 func TestAReplayIsWhatWasPublished(t *testing.T) {
+	t.Parallel()
 	b := newBroker(t)
 	config := testConfig(t, map[string]string{"DATABASE_URL": pgtest.New(t), "CARELOG_JWT_SECRET": testSecret, "NATS_URL": b.url()})
 	server := start(t, config)
