@@ -91,7 +91,7 @@ func newRootCommand() *cobra.Command {
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return &usageError{err, cmd.CommandPath()} })
-	root.AddCommand(newServeCommand(), newUsersCommand(), newProjectionsCommand(), newVersionCommand(), newFindPostgresCommand(), newWithPostgresCommand())
+	root.AddCommand(newServeCommand(), newUsersCommand(), newProjectionsCommand(), newSubscribersCommand(), newVersionCommand(), newFindPostgresCommand(), newWithPostgresCommand())
 	return root
 }
 
