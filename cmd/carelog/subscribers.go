@@ -106,7 +106,7 @@ a line to keep a subscriber out. The server reads it when it starts.`,
 			Short: "Print what a NATS server of yours must know about the file",
 			Long: `Print what a NATS server of yours must know about the file: the accounts that
 deploy/nats/node.conf includes. Carelog's own password is not in it; the NATS
-server takes it from its environment, as CARELOG_NATS_PASSWORD.`,
+server takes it from its environment, as NATS_CARELOG_PASSWORD.`,
 			Args:              checked(cobra.NoArgs),
 			ValidArgsFunction: cobra.NoFileCompletions,
 			RunE: func(cmd *cobra.Command, _ []string) error {
@@ -114,7 +114,7 @@ server takes it from its environment, as CARELOG_NATS_PASSWORD.`,
 				if err != nil {
 					return err
 				}
-				text, err := natsAccounts("$CARELOG_NATS_PASSWORD", subscribers)
+				text, err := natsAccounts("$NATS_CARELOG_PASSWORD", subscribers)
 				if err != nil {
 					return err
 				}

@@ -2,8 +2,8 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"errors"
+	"fmt"
 	"net"
 	"path/filepath"
 	"strconv"
@@ -192,7 +192,7 @@ func TestSubscribersNeedAPassword(t *testing.T) {
 func TestConsumersThatAreRefused(t *testing.T) {
 	t.Parallel()
 	s := startSubscribed(t, "billing", "research")
-	_, js := s.as(t, "billing")
+	conn, js := s.as(t, "billing")
 	for what, test := range map[string]struct {
 		config jetstream.ConsumerConfig
 		want   string
@@ -210,6 +210,17 @@ func TestConsumersThatAreRefused(t *testing.T) {
 	_, err := js.CreatePushConsumer(t.Context(), "CARELOG", jetstream.ConsumerConfig{Durable: "billing", DeliverSubject: "_INBOX.x"})
 	if err == nil || !strings.Contains(err.Error(), "pull from it instead") {
 		t.Errorf("a push consumer: %v", err)
+	}
+	// NATS does not mind how the names of JSON are written.
+	for _, name := range []string{"deliver_subject", "DELIVER_SUBJECT"} {
+		body := fmt.Sprintf(`{"stream_name":"CARELOG","config":{"name":"fqT8zWcXv0","ack_policy":"none",%q:"_INBOX.x"}}`, name)
+		got, err := conn.Request("$JS.carelog.API.CONSUMER.CREATE.CARELOG.fqT8zWcXv0", []byte(body), 5*time.Second)
+		if err != nil || !strings.Contains(string(got.Data), "pull from it instead") {
+			t.Errorf("%s: %s, %v", name, got.Data, err)
+		}
+	}
+	if got, err := conn.Request("$JS.carelog.API.CONSUMER.CREATE.CARELOG.fqT8zWcXv0", []byte("{"), 5*time.Second); err != nil || !strings.Contains(string(got.Data), "is not JSON") {
+		t.Errorf("no JSON: %v", err)
 	}
 	for i := range maxEphemeralConsumers + 1 {
 		_, err := js.CreateConsumer(t.Context(), "CARELOG", jetstream.ConsumerConfig{InactiveThreshold: time.Minute})
@@ -231,5 +242,3 @@ func TestConsumersThatAreRefused(t *testing.T) {
 
 // maxEphemeralConsumers is what events/bus lets a subscriber have.
 const maxEphemeralConsumers = 64
-
-var _ = context.Background

@@ -27,10 +27,10 @@ const (
 )
 
 // Guard makes consumers for subscribers. Permissions of NATS see a request's
-// subject and not what is in it, and a consumer may be told to send its messages to any
-// subject of the account that the NATS stream is in: to one that acknowledges what another
-// subscriber has not seen, for instance. So the Guard passes on only what
-// harms nobody. It is needed for making and changing consumers, not for using them.
+// subject and not what is in it: a consumer may be told to send its messages to any
+// subject of the account that the NATS stream is in, by whatever name it wants, and
+// there may be any number of them. So the Guard passes on only what harms nobody. It is
+// needed for making and changing consumers, not for using them.
 type Guard struct {
 	conn   *Conn
 	stream string
