@@ -241,4 +241,42 @@ func TestANodeOfTheClusterDies(t *testing.T) {
 		t.Errorf("%d pending, %d gaps", pending.Load(), f.gaps.Load())
 	}
 	mustEqualFold(t, config.DatabaseURL)
+	c.mustBeGuarded(t, js, uint64(written.Load()+1))
+}
+
+// mustBeGuarded: the accounts are those of the server inside the process, so a few
+// of the harms will do.
+func (c *cluster) mustBeGuarded(t *testing.T, billing jetstream.JetStream, events uint64) {
+	t.Helper()
+	conn, err := nats.Connect(c.url("research"), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	for _, h := range harms {
+		h.subject, h.body = strings.ReplaceAll(h.subject, "research", "billing"), strings.ReplaceAll(h.body, "research", "billing")
+		h.send(t, conn, "$JS.API.")
+		h.send(t, conn, "$JS.carelog.API.")
+	}
+	research, err := jetstream.NewWithDomain(conn, "carelog")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := research.CreateConsumer(t.Context(), "CARELOG", jetstream.ConsumerConfig{Durable: "research"}); err != nil {
+		t.Fatal(err)
+	}
+	stream, err := billing.Stream(t.Context(), "CARELOG")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if state := stream.CachedInfo().State; state.FirstSeq != 1 || state.LastSeq != events || state.Msgs != events {
+		t.Errorf("the NATS stream has %d messages, %d to %d, and should have %d", state.Msgs, state.FirstSeq, state.LastSeq, events)
+	}
+	consumer, err := stream.Consumer(t.Context(), "billing")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info := consumer.CachedInfo(); info.Config.Description != "" || info.Paused {
+		t.Errorf("the consumer was changed: %+v", info.Config)
+	}
 }
