@@ -120,42 +120,6 @@ func (c *cluster) url(user string) string {
 	return strings.Join(urls, ",")
 }
 
-// follower is a system of somebody else that reads a durable consumer, and goes by positions.
-type follower struct {
-	last  atomic.Int64 // position up to which it has every event, in order
-	twice atomic.Int64
-	gaps  atomic.Int64
-}
-
-// run fetches until the context ends. What fails it tries again.
-func (f *follower) run(ctx context.Context, js jetstream.JetStream, name string) {
-	for ctx.Err() == nil {
-		consumer, err := js.Consumer(ctx, "CARELOG", name)
-		if err != nil {
-			pause(ctx, 50*time.Millisecond)
-			continue
-		}
-		batch, err := consumer.Fetch(100, jetstream.FetchMaxWait(time.Second), jetstream.FetchHeartbeat(400*time.Millisecond))
-		if err != nil {
-			pause(ctx, 50*time.Millisecond)
-			continue
-		}
-		for msg := range batch.Messages() {
-			var position int64
-			fmt.Sscan(msg.Headers().Get("Carelog-Position"), &position)
-			switch last := f.last.Load(); {
-			case position <= last:
-				f.twice.Add(1)
-			case position > last+1:
-				f.gaps.Add(1)
-			default:
-				f.last.Store(position)
-			}
-			_ = msg.Ack() // one that is lost brings the message again
-		}
-	}
-}
-
 // TestANodeOfTheClusterDies, the one that leads the NATS stream, under load: writes
 // go on, nothing is lost, and a durable consumer of another system goes on.
 func TestANodeOfTheClusterDies(t *testing.T) {

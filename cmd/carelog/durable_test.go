@@ -9,12 +9,49 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
+
+// follower is a system of somebody else that reads a durable consumer, and goes by positions.
+type follower struct {
+	last  atomic.Int64 // position up to which it has every event, in order
+	twice atomic.Int64
+	gaps  atomic.Int64
+}
+
+// run fetches until the context ends. What fails it tries again.
+func (f *follower) run(ctx context.Context, js jetstream.JetStream, name string) {
+	for ctx.Err() == nil {
+		consumer, err := js.Consumer(ctx, "CARELOG", name)
+		if err != nil {
+			pause(ctx, 50*time.Millisecond)
+			continue
+		}
+		batch, err := consumer.Fetch(100, jetstream.FetchMaxWait(time.Second), jetstream.FetchHeartbeat(400*time.Millisecond))
+		if err != nil {
+			pause(ctx, 50*time.Millisecond)
+			continue
+		}
+		for msg := range batch.Messages() {
+			var position int64
+			fmt.Sscan(msg.Headers().Get("Carelog-Position"), &position)
+			switch last := f.last.Load(); {
+			case position <= last:
+				f.twice.Add(1)
+			case position > last+1:
+				f.gaps.Add(1)
+			default:
+				f.last.Store(position)
+			}
+			_ = msg.Ack() // one that is lost brings the message again
+		}
+	}
+}
 
 // TestADurableConsumerSurvives what becomes of the server: killed with its NATS and
 // its PostgreSQL, and without the store of NATS. The subscriber stays connected.

@@ -106,63 +106,6 @@ func mustBeFrom(t *testing.T, positions []int, first int) {
 	}
 }
 
-// TestASubscriberFollowsEvents by what a subscriber is allowed.
-func TestASubscriberFollowsEvents(t *testing.T) {
-	t.Parallel()
-	s := startSubscribed(t, "billing", "research")
-	access, _ := s.register(t, "John Doe", "john@example.com", "securepassword123")
-	for range 5 {
-		s.mustAs(t, access, "POST", "/api/patients/", somePatient, 201)
-	}
-	_, js := s.as(t, "billing")
-	ctx := t.Context()
-	stream, err := js.Stream(ctx, "CARELOG")
-	if err != nil {
-		t.Fatal(err)
-	}
-	durable, err := stream.CreateOrUpdateConsumer(ctx, jetstream.ConsumerConfig{Durable: "billing", AckPolicy: jetstream.AckExplicitPolicy})
-	if err != nil {
-		t.Fatal(err)
-	}
-	mustBeFrom(t, positions(t, durable, 4), 1)
-	again, err := stream.Consumer(ctx, "billing")
-	if err != nil {
-		t.Fatal(err)
-	}
-	mustBeFrom(t, positions(t, again, 2), 5)
-	eventually(t, "acknowledgements have arrived", 5*time.Second, func() bool {
-		info, err := again.Info(ctx)
-		return err == nil && info.AckFloor.Stream == 6 && info.NumAckPending == 0
-	})
-	ordered, err := stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{FilterSubjects: []string{"carelog.events.patient.>"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	mustBeFrom(t, positions(t, ordered, 5), 2)
-	late, err := stream.CreateConsumer(ctx, jetstream.ConsumerConfig{
-		FilterSubject: "carelog.events.patient.registered", DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: 4,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	mustBeFrom(t, positions(t, late, 3), 4)
-	if msg, err := stream.GetMsg(ctx, 3); err != nil || msg.Header.Get("Carelog-Position") != "3" {
-		t.Errorf("reading one message: %v", err)
-	}
-	if msg, err := stream.GetLastMsgForSubject(ctx, "carelog.events.user.>"); err != nil || msg.Sequence != 1 {
-		t.Errorf("reading the last message of a subject: %v", err)
-	}
-	if _, err := js.AccountInfo(ctx); err != nil {
-		t.Error(err)
-	}
-	if err := stream.DeleteConsumer(ctx, "billing"); err != nil {
-		t.Error(err)
-	}
-	if _, err := stream.Consumer(ctx, "billing"); !errors.Is(err, jetstream.ErrConsumerNotFound) {
-		t.Errorf("it is deleted: %v", err)
-	}
-}
-
 func TestSubscribersNeedAPassword(t *testing.T) {
 	t.Parallel()
 	s := startSubscribed(t, "billing", "research")
