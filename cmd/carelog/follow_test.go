@@ -22,6 +22,9 @@ func TestASubscriberFollowsEvents(t *testing.T) {
 	for range 5 {
 		s.mustAs(t, access, "POST", "/api/patients/", somePatient, 201)
 	}
+	if log := s.log.String(); strings.Contains(log, "level=WARN") {
+		t.Errorf("a server with subscribers warns of something:\n%s", log)
+	}
 	_, js := s.as(t, "billing")
 	ctx := t.Context()
 	stream, err := js.Stream(ctx, "CARELOG")

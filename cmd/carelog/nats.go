@@ -73,6 +73,10 @@ func (n *natsServer) Run(ctx context.Context) error {
 		return err
 	}
 	defer unlockDir(lock)
+	// Older versions had the event stream in the global account, where nothing uses it any more.
+	if err := os.RemoveAll(filepath.Join(n.options.Dir, "jetstream", "$G")); err != nil {
+		return fmt.Errorf("remove what an older version left: %w", err)
+	}
 	logger := &natsLogger{logger: n.options.Logger}
 	options, err := n.serverOptions()
 	if err != nil {

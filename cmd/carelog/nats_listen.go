@@ -11,6 +11,7 @@ import (
 	"time"
 
 	natsserver "github.com/nats-io/nats-server/v2/server"
+	"golang.org/x/crypto/bcrypt"
 )
 
 // checkListen tells what is wrong with the settings of the NATS server inside the
@@ -82,7 +83,11 @@ func (c *Config) natsOptions(logger *slog.Logger) (natsOptions, error) {
 // serverOptions are those of the NATS server. Without an address it has the same
 // accounts, so the event stream stays where it is when one is set later.
 func (n *natsServer) serverOptions() (*natsserver.Options, error) {
-	accounts, err := natsAccounts(strconv.Quote(n.password), n.options.Subscribers)
+	own, err := bcrypt.GenerateFromPassword([]byte(n.password), bcrypt.MinCost) // the server warns of plain ones
+	if err != nil {
+		return nil, err
+	}
+	accounts, err := natsAccounts(strconv.Quote(string(own)), n.options.Subscribers)
 	if err != nil {
 		return nil, err
 	}

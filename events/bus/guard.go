@@ -114,7 +114,10 @@ func (g *Guard) allow(ctx context.Context, subscriber, name string, request *con
 	case c.Durable == "" && c.InactiveThreshold > maxInactive:
 		return fmt.Errorf("inactive_threshold is more than %v", maxInactive)
 	}
-	c.Metadata = map[string]string{subscriberMetadata: subscriber}
+	if c.Metadata == nil {
+		c.Metadata = map[string]string{}
+	}
+	c.Metadata[subscriberMetadata] = subscriber
 	if c.Durable != "" {
 		return nil
 	}
