@@ -107,7 +107,6 @@ func (n *natsServer) serverOptions() (*natsserver.Options, error) {
 		return nil, fmt.Errorf("configure the NATS server: %w", err)
 	}
 	if n.options.Listen == "" {
-		options.NoAuthUser = "carelog" // only this process can connect
 		return options, nil
 	}
 	// The server would take half a minute to tell that it cannot have an address.

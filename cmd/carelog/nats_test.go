@@ -54,7 +54,7 @@ func TestNATSKeepsItsStreams(t *testing.T) {
 	for round := range 2 {
 		server := newNATS(options)
 		stop := startPart(t, server.Run, server.Running())
-		conn, err := nats.Connect("", nats.InProcessServer(server))
+		conn, err := nats.Connect(server.URL(), nats.InProcessServer(server))
 		if err != nil {
 			t.Fatal(err)
 		}
