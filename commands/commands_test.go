@@ -54,7 +54,7 @@ func (h *history) Append(_ context.Context, evs []events.Event, conditions ...ev
 	}
 	h.meanwhile = nil
 	for _, condition := range conditions {
-		if h.conflicts > 0 || slices.ContainsFunc(h.given[condition.After:], func(e events.Recorded) bool {
+		if h.conflicts > 0 || int(condition.After) > len(h.given) || slices.ContainsFunc(h.given[condition.After:], func(e events.Recorded) bool {
 			return condition.FailIfMatch.Matches(e.Type, e.Tags)
 		}) {
 			h.conflicts = max(h.conflicts-1, 0)

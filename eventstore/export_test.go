@@ -38,9 +38,9 @@ func (s *Store) NumberBySequence(sequence string) {
 // MergeStatements takes the lock in the statement that needs it.
 func (s *Store) MergeStatements() {
 	s.DropLock()
-	s.replaceInInsert("), head as materialized (",
-		"), locked as materialized ("+LockStatement+"), head as materialized (")
-	s.replaceInInsert("from events\n), fresh", "from events, locked\n), fresh")
+	s.replaceInInsert("with head as materialized (",
+		"with locked as materialized ("+LockStatement+"), head as materialized (")
+	s.replaceInInsert("from events\n), failed", "from events, locked\n), failed")
 }
 
 // RaiseIsolation gives both statements the snapshot of the first.

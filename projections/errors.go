@@ -33,6 +33,10 @@ var (
 	// ErrPending: the read tables did not reach the position in time. They will.
 	ErrPending = errors.New("the read tables have not reached the position yet")
 
+	// ErrWentBack: the database was put back to an earlier state, as by a failover
+	// that lost commits. What was stored last may not be there any more.
+	ErrWentBack = errors.New("the database went back to an earlier state")
+
 	// ErrNoRunner: no process is known to apply events now.
 	ErrNoRunner = errors.New("no process applies events to the read tables")
 
