@@ -22,6 +22,16 @@ func (s *Store) AwaitWaiting(n int) {
 	}
 }
 
+// AwaitDrawing waits until so many wait for the next drawing of ids.
+func (s *Store) AwaitDrawing(kind events.Kind, n int) {
+	d := s.draws[kind]
+	for waiting := -1; waiting < n; runtime.Gosched() {
+		d.mu.Lock()
+		waiting = len(d.waiting)
+		d.mu.Unlock()
+	}
+}
+
 // The methods below take a part of the guarantees away from a store that does
 // not run yet. The suite must find out.
 

@@ -179,6 +179,21 @@ func connectionLost(err error) bool {
 		errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)
 }
 
+// lostMeanwhile tells whether the connection ended under a statement, or before it
+// was sent, where it was neither refused nor out of time: nothing is known to be
+// wrong with the statement or the database. Postgres says FATAL as it ends a session.
+func lostMeanwhile(err error) bool {
+	var connect *pgconn.ConnectError
+	var refused *pgconn.PgError
+	switch {
+	case errors.As(err, &connect): // there is no database to be had
+		return false
+	case errors.As(err, &refused):
+		return refused.SeverityUnlocalized == "FATAL"
+	}
+	return pgconn.SafeToRetry(err) || connectionLost(err)
+}
+
 // reason is what may be told about why an event cannot be applied: errors of
 // decoding and encoding quote the values they choke on.
 func reason(err error) error {
