@@ -226,7 +226,10 @@ func (f *fakeCommands) UnmapDoctor(_ context.Context, c commands.Caller, id int6
 
 func (f *fakeCommands) AmendUser(_ context.Context, c commands.Caller, command commands.AmendUser) (commands.User, events.Position, error) {
 	f.take(c, command)
-	return commands.User{ID: command.ID}, f.pos, f.err
+	return commands.User{
+		ID: command.ID, Name: "John Doe", Email: "john@example.com", RegisteredAt: testTime,
+		Disabled: true, Roles: []events.Role{events.Auditor},
+	}, f.pos, f.err
 }
 
 // fakeQueries knows patient 42 of user 1, doctor 5 and mapping 9 of the two.
