@@ -54,7 +54,7 @@ func (h *history) Append(_ context.Context, evs []events.Event, conditions ...ev
 	}
 	h.meanwhile = nil
 	for _, condition := range conditions {
-		if h.conflicts > 0 || slices.ContainsFunc(h.given[condition.After:], func(e events.Recorded) bool {
+		if h.conflicts > 0 || int(condition.After) > len(h.given) || slices.ContainsFunc(h.given[condition.After:], func(e events.Recorded) bool {
 			return condition.FailIfMatch.Matches(e.Type, e.Tags)
 		}) {
 			h.conflicts = max(h.conflicts-1, 0)
@@ -488,7 +488,7 @@ func TestAnswersAreBuiltFromTheDecision(t *testing.T) {
 
 func TestStateOfAUser(t *testing.T) {
 	service, _ := given(t, user(1, "j@x.io"), user(2, "k@x.io"), disabled(2), passwordChanged(1))
-	for id, want := range map[int64]User{1: {1, "John Doe", "j@x.io", false, nil}, 2: {2, "John Doe", "k@x.io", true, nil}} {
+	for id, want := range map[int64]User{1: {1, "John Doe", "j@x.io", false, nil, noon}, 2: {2, "John Doe", "k@x.io", true, nil, noon}} {
 		if got, _, err := service.User(t.Context(), id); !reflect.DeepEqual(got, want) || err != nil {
 			t.Errorf("%+v, %v", got, err)
 		}

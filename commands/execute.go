@@ -127,6 +127,9 @@ func (s *Service) decideByLog(ctx context.Context, request repeatable, query eve
 	if err != nil {
 		return nil, 0, decision{}, err
 	}
+	if head < at { // the log went back to an earlier state under this command
+		return s.decideByLog(ctx, request, query, nil, 0, decide)
+	}
 	history = slices.Concat(known, since)
 	end, err := request.carriedOut(history)
 	if err != nil {

@@ -180,3 +180,17 @@ type unreadable struct{}
 func (unreadable) Snapshots(context.Context, events.Subjects) ([]events.Snapshot, events.Position, error) {
 	return nil, 0, events.ErrUnavailable
 }
+
+// TestTheLogWentBackUnderACommand: the tables told of an event that is not in the
+// log any more when the command appends, or asks the log.
+func TestTheLogWentBackUnderACommand(t *testing.T) {
+	_, gone := given(t, user(1, "a@x"), patient(7, 1), draft{events.PatientAmended{PatientID: 7, OwnerID: 1, FirstName: ptr("Bob")}, patientTags(7, 1)})
+	for _, name := range []string{"Bob", "Carol"} {
+		s, h := given(t, user(1, "a@x"), patient(7, 1))
+		s.Records = &tables{log: gone, at: 3}
+		got, at, err := s.AmendPatient(t.Context(), Caller{UserID: 1}, AmendPatient{ID: 7, FirstName: &name})
+		if err != nil || at != 3 || got.FirstName != name || len(h.appended) != 1 || h.condition.After != 2 {
+			t.Errorf("%s: %+v at %d, %v; appended %d events on the condition after %d", name, got, at, err, len(h.appended), h.condition.After)
+		}
+	}
+}

@@ -67,6 +67,9 @@ func TestStanding(t *testing.T) {
 		"another is disabled":                   {register, []draft{disabled(2)}, nil, 0},
 		"the password changed, still may":       {register, []draft{passwordChanged(1)}, nil, 1},
 		"the password changed, still may amend": {amend(7, "Bob"), []draft{passwordChanged(1)}, nil, 1},
+		"a role was revoked, still may":         {register, []draft{revoked(1, events.Admin)}, nil, 1},
+		"a role was revoked, may not":           {amend(7, "Bob"), []draft{revoked(1, events.Admin), disabled(1)}, errMayNotAct, 1},
+		"a role of another was revoked":         {register, []draft{revoked(2, events.Admin)}, nil, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, h := given(t, user(1, "a@x"), patient(7, 1))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/carelog/carelog/events"
 )
@@ -79,11 +80,12 @@ func (s *Service) UserByID(ctx context.Context, id int64) (events.Position, erro
 
 // User is a user's account as the log has it.
 type User struct {
-	ID       int64
-	Name     string
-	Email    string
-	Disabled bool
-	Roles    []events.Role // sorted
+	ID           int64
+	Name         string
+	Email        string
+	Disabled     bool
+	Roles        []events.Role // sorted
+	RegisteredAt time.Time
 }
 
 // User looks a user up in the log; ErrNotFound.
@@ -248,7 +250,7 @@ func foldUser(history []fact) (user User, known bool) {
 		switch e := f.payload.(type) {
 		case events.UserRegistered:
 			known = true
-			user = User{ID: e.UserID, Name: e.Name, Email: e.Email}
+			user = User{ID: e.UserID, Name: e.Name, Email: e.Email, RegisteredAt: e.RegisteredAt}
 		case events.UserDisabled:
 			user.Disabled = true
 		case events.UserEnabled:

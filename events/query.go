@@ -53,8 +53,9 @@ func (q Query) Validate() error {
 
 // AppendCondition makes an append fail with [ErrConflict] when an event that
 // matches FailIfMatch exists after position After: the last one that the decision
-// has taken into account, be it the head of the log or what snapshots stand for.
-// The zero value always holds.
+// has taken into account, be it the head of the log or what snapshots stand for. It
+// does so as well when the log does not reach that far: it went back since, and
+// nobody knows what the decision rests on. The zero value always holds.
 type AppendCondition struct {
 	FailIfMatch Query
 	After       Position

@@ -76,3 +76,18 @@ func connectionLost(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
 		errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)
 }
+
+// lostMeanwhile tells whether the connection ended under a statement, or before it
+// was sent, where it was neither refused nor out of time: nothing is known to be
+// wrong with the statement or the database. Postgres says FATAL as it ends a session.
+func lostMeanwhile(err error) bool {
+	var connect *pgconn.ConnectError
+	var refused *pgconn.PgError
+	switch {
+	case errors.As(err, &connect): // there is no database to be had
+		return false
+	case errors.As(err, &refused):
+		return refused.SeverityUnlocalized == "FATAL"
+	}
+	return pgconn.SafeToRetry(err) || connectionLost(err)
+}

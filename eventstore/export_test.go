@@ -22,6 +22,16 @@ func (s *Store) AwaitWaiting(n int) {
 	}
 }
 
+// AwaitDrawing waits until so many wait for the next drawing of ids.
+func (s *Store) AwaitDrawing(kind events.Kind, n int) {
+	d := s.draws[kind]
+	for waiting := -1; waiting < n; runtime.Gosched() {
+		d.mu.Lock()
+		waiting = len(d.waiting)
+		d.mu.Unlock()
+	}
+}
+
 // The methods below take a part of the guarantees away from a store that does
 // not run yet. The suite must find out.
 
@@ -38,9 +48,9 @@ func (s *Store) NumberBySequence(sequence string) {
 // MergeStatements takes the lock in the statement that needs it.
 func (s *Store) MergeStatements() {
 	s.DropLock()
-	s.replaceInInsert("), head as materialized (",
-		"), locked as materialized ("+LockStatement+"), head as materialized (")
-	s.replaceInInsert("from events\n), fresh", "from events, locked\n), fresh")
+	s.replaceInInsert("with head as materialized (",
+		"with locked as materialized ("+LockStatement+"), head as materialized (")
+	s.replaceInInsert("from events\n), failed", "from events, locked\n), failed")
 }
 
 // RaiseIsolation gives both statements the snapshot of the first.

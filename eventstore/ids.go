@@ -175,16 +175,26 @@ func (d *draws) finish(group []*draw, ids []int64, err error) {
 	next.lead()
 }
 
+// nextValues draws n ids, within connectTimeout. It asks once more where the
+// connection was lost, so that this does not fail everybody who shares it: ids
+// that were drawn in vain are lost.
 func (s *Store) nextValues(ctx context.Context, sequence string, n int) ([]int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
-	rows, err := s.config.Pool.Query(ctx, `select nextval($1::regclass) from generate_series(1, $2)`, sequence, n)
-	if err != nil {
-		return nil, fmt.Errorf("draw ids: %w", classify(err))
+	ids, err := s.askForValues(ctx, sequence, n)
+	if lostMeanwhile(err) && ctx.Err() == nil {
+		ids, err = s.askForValues(ctx, sequence, n)
 	}
-	ids, err := pgx.CollectRows(rows, pgx.RowTo[int64])
 	if err != nil {
 		return nil, fmt.Errorf("draw ids: %w", classify(err))
 	}
 	return ids, nil
+}
+
+func (s *Store) askForValues(ctx context.Context, sequence string, n int) ([]int64, error) {
+	rows, err := s.config.Pool.Query(ctx, `select nextval($1::regclass) from generate_series(1, $2)`, sequence, n)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[int64])
 }

@@ -73,11 +73,16 @@ func (a *api) patchUser(w http.ResponseWriter, r *http.Request) error {
 	}
 	caller := callerOf(r)
 	caller.Standing = standing
-	_, pos, err := a.commands.AmendUser(r.Context(), caller, change)
+	user, pos, err := a.commands.AmendUser(r.Context(), caller, change)
 	if err := a.settle(r.Context(), w, pos, err); err != nil {
 		return err
 	}
-	return a.getUser(w, r)
+	writeJSON(w, http.StatusOK, func(dst []byte) []byte {
+		return appendUser(dst, projections.User{
+			ID: user.ID, Name: user.Name, Email: user.Email, Active: !user.Disabled, Roles: user.Roles, RegisteredAt: user.RegisteredAt,
+		})
+	})
+	return nil
 }
 
 // adminStanding is a [standing] with the role of an admin.

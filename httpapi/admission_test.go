@@ -204,6 +204,7 @@ type gatedProgress struct{ gate *gate }
 
 func (p gatedProgress) Wait(context.Context, events.Position) error { p.gate.pass(); return nil }
 func (p gatedProgress) Live() error                                 { return nil }
+func (p gatedProgress) Restarts() int64                             { return 0 }
 
 type gatedQueries struct {
 	Queries

@@ -42,7 +42,7 @@ func (a *api) authenticate(r *http.Request) (*standing, error) {
 // newStanding is that of the user of a token, until then.
 func (a *api) newStanding(token checked, expires time.Time) *standing {
 	if token.seen == nil {
-		token.seen = new(atomic.Int64)
+		token.seen = new(atomic.Pointer[sight])
 	}
 	return &standing{api: a, user: token.session(), seen: token.seen, expires: expires}
 }

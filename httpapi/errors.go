@@ -49,10 +49,11 @@ func newUnavailable(detail string) *apiError {
 }
 
 var (
-	notFound    = newDetail(http.StatusNotFound, "Not found.")
-	serverError = newDetail(http.StatusInternalServerError, "A server error occurred.")
-	unreachable = newUnavailable("Service temporarily unavailable, try again later.")
-	noChanges   = newUnavailable("No changes can be taken at the moment, try again later.")
+	notFound       = newDetail(http.StatusNotFound, "Not found.")
+	serverError    = newDetail(http.StatusInternalServerError, "A server error occurred.")
+	unreachable    = newUnavailable("Service temporarily unavailable, try again later.")
+	unknownOutcome = newUnavailable("It is not known whether the change was stored: look before sending it again.")
+	noChanges      = newUnavailable("No changes can be taken at the moment, try again later.")
 
 	userNotFound    = newError(http.StatusUnauthorized, "detail", "User not found", "code", "user_not_found")
 	userInactive    = newError(http.StatusUnauthorized, "detail", "User is inactive", "code", "user_inactive")
@@ -83,7 +84,8 @@ var answers = []struct {
 	{commands.ErrBusy, newUnavailable("The server is busy, try again later.")},
 	{projections.ErrNoRunner, noChanges},
 	{projections.ErrPending, newUnavailable("The latest changes cannot be read yet, try again later.")},
-	{events.ErrOutcomeUnknown, newUnavailable("It is not known whether the change was stored: look before sending it again.")},
+	{projections.ErrWentBack, unknownOutcome},
+	{events.ErrOutcomeUnknown, unknownOutcome},
 	{events.ErrUnavailable, unreachable},
 	{context.DeadlineExceeded, unreachable},
 	{context.Canceled, unreachable}, // the client is gone, nobody reads it

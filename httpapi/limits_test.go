@@ -147,4 +147,5 @@ func (stuck) Wait(ctx context.Context, _ events.Position) error {
 	return fmt.Errorf("wait: %w", ctx.Err())
 }
 
-func (stuck) Live() error { return nil }
+func (stuck) Live() error     { return nil }
+func (stuck) Restarts() int64 { return 0 }

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"log/slog"
 	"net/http"
@@ -225,7 +226,10 @@ func (f *fakeCommands) UnmapDoctor(_ context.Context, c commands.Caller, id int6
 
 func (f *fakeCommands) AmendUser(_ context.Context, c commands.Caller, command commands.AmendUser) (commands.User, events.Position, error) {
 	f.take(c, command)
-	return commands.User{ID: command.ID}, f.pos, f.err
+	return commands.User{
+		ID: command.ID, Name: "John Doe", Email: "john@example.com", RegisteredAt: testTime,
+		Disabled: true, Roles: []events.Role{events.Auditor},
+	}, f.pos, f.err
 }
 
 // fakeQueries knows patient 42 of user 1, doctor 5 and mapping 9 of the two.
@@ -237,6 +241,8 @@ type fakeQueries struct {
 	err    error  // answered by everything
 	panic  any    // what everything panics with
 	calls  int
+
+	position events.Position // up to which sessions are good
 }
 
 func (f *fakeQueries) as(user projections.Session) error {
@@ -290,7 +296,7 @@ func (f *fakeQueries) UsersPage(ctx context.Context, user projections.Session, l
 }
 
 func (f *fakeQueries) CheckSession(_ context.Context, user projections.Session) (events.Position, error) {
-	return 1, f.as(user)
+	return cmp.Or(f.position, 1), f.as(user)
 }
 
 func (f *fakeQueries) Patient(_ context.Context, user projections.Session, id int64) (projections.Patient, error) {
@@ -377,6 +383,8 @@ type fakeProgress struct {
 	err     error  // of Wait
 	live    error  // of Live
 	arrives func() // what a wait sees happen
+
+	restarts int64
 }
 
 func (f *fakeProgress) Wait(_ context.Context, pos events.Position) error {
@@ -388,6 +396,8 @@ func (f *fakeProgress) Wait(_ context.Context, pos events.Position) error {
 }
 
 func (f *fakeProgress) Live() error { return f.live }
+
+func (f *fakeProgress) Restarts() int64 { return f.restarts }
 
 type fakeAccounts struct {
 	passwords map[int64]string

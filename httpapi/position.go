@@ -2,11 +2,13 @@ package httpapi
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"strconv"
 
 	"github.com/carelog/carelog/events"
+	"github.com/carelog/carelog/projections"
 )
 
 // What Carelog adds to the headers of the reference.
@@ -36,7 +38,8 @@ func (a *api) command(serve handler) handler {
 // until the read tables contain the position that the command decided on. It
 // answers the command's own error, if any, or why that cannot be vouched for. A
 // change that is stored stays stored whatever becomes of the wait, so then the
-// answer is a success that is marked as pending.
+// answer is a success that is marked as pending; unless the database itself has gone
+// back to before it.
 func (a *api) settle(ctx context.Context, w http.ResponseWriter, pos events.Position, refusal error) error {
 	if pos == 0 {
 		return refusal // nothing was read: the log could not be reached, or it is empty
@@ -44,6 +47,8 @@ func (a *api) settle(ctx context.Context, w http.ResponseWriter, pos events.Posi
 	w.Header().Set(positionHeader, strconv.FormatInt(int64(pos), 10))
 	err := a.progress.Wait(ctx, pos)
 	switch {
+	case errors.Is(err, projections.ErrWentBack):
+		return err
 	case refusal == nil && err != nil:
 		w.Header().Set(projectedHeader, "pending")
 		a.logger.LogAttrs(ctx, slog.LevelWarn, "a change is stored and cannot be read yet",

@@ -52,6 +52,7 @@ func TestWritesWaitForTheReadTables(t *testing.T) {
 			{"done, not to be read yet", nil, projections.ErrPending, write.status, "pending"},
 			{"done, deadline", nil, context.DeadlineExceeded, write.status, "pending"},
 			{"done, database lost", nil, events.ErrUnavailable, write.status, "pending"},
+			{"done, the database went back", nil, projections.ErrWentBack, 503, ""},
 			{"refused", commands.ErrNotFound, nil, 404, ""},
 			{"refused, not to be vouched for", commands.ErrNotFound, projections.ErrPending, 503, ""},
 			{"refused, database lost", commands.ErrNotFound, events.ErrUnavailable, 503, ""},

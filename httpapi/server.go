@@ -98,6 +98,7 @@ type Queries interface {
 type Progress interface {
 	Wait(context.Context, events.Position) error // until the read tables contain it
 	Live() error                                 // nil, or why they will not contain anything new
+	Restarts() int64                             // how often they were found at an earlier position than before
 }
 
 // Log knows how many events there are, and when they were recorded.

@@ -16,27 +16,38 @@ import (
 type standing struct {
 	api     *api
 	user    projections.Session
-	seen    *atomic.Int64 // position up to which the user may act; 0 when nobody has looked yet
-	checked bool          // by this request
-	expires time.Time     // of the token
+	seen    *atomic.Pointer[sight] // the last one; nil when nobody has looked yet
+	checked bool                   // by this request
+	expires time.Time              // of the token
 }
 
-// Seen implements [commands.Standing].
-func (s *standing) Seen() events.Position { return events.Position(s.seen.Load()) }
+// sight is a look at whether a user may act.
+type sight struct {
+	upTo     events.Position // of the log
+	restarts int64           // of the read tables before it
+}
 
-// Check implements [commands.Standing].
+// Seen implements [commands.Standing]. What was seen before the database went back
+// to an earlier state counts no more: other events have those positions now.
+func (s *standing) Seen() events.Position {
+	last := s.seen.Load()
+	if last == nil || last.restarts != s.api.progress.Restarts() {
+		return 0
+	}
+	return last.upTo
+}
+
+// Check implements [commands.Standing]. What it is told counts, be it less than
+// before: the log refuses who rests on a position that it does not have.
 func (s *standing) Check(ctx context.Context) error {
+	restarts := s.api.progress.Restarts()
 	position, err := s.api.checkUser(ctx, s.user)
 	if err != nil {
 		return err
 	}
 	s.checked = true
-	for {
-		before := s.seen.Load()
-		if int64(position) <= before || s.seen.CompareAndSwap(before, int64(position)) {
-			return nil
-		}
-	}
+	s.seen.Store(&sight{position, restarts})
+	return nil
 }
 
 // standing guards a handler whose command checks the user's standing. What the

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/carelog/carelog/events"
 	"github.com/carelog/carelog/projections"
 )
 
@@ -46,4 +47,29 @@ func TestStandingIsAskedForOnce(t *testing.T) {
 	if w.do("DELETE", "/api/patients/42/", "", another); w.queries.calls == before && another != token {
 		t.Error("another token counts as seen")
 	}
+}
+
+// TestWhatWasSeenCountsOnlyInItsLog: when the database went back to an earlier
+// state, other events have the positions that were seen.
+func TestWhatWasSeenCountsOnlyInItsLog(t *testing.T) {
+	w := newWorld(t)
+	token := "Authorization: Bearer " + w.token(1)
+	change := func(asked int, seen events.Position) {
+		t.Helper()
+		before := w.queries.calls
+		if got := w.do("DELETE", "/api/patients/42/", "", token); got.Code != 204 {
+			t.Fatalf("%d %s", got.Code, got.Body)
+		}
+		if n := w.queries.calls - before; n != asked || w.commands.seen != seen {
+			t.Errorf("asked %d times, the command rests on position %d, want %d and %d", n, w.commands.seen, asked, seen)
+		}
+	}
+	w.queries.position = 9
+	change(1, 9)
+	change(0, 9)
+	w.queries.position = 4
+	change(0, 9) // nobody knows yet: the log refuses it
+	w.progress.restarts++
+	change(1, 4)
+	change(0, 4)
 }

@@ -105,7 +105,7 @@ type checked struct {
 	user    int64 // 0 when the token names no user, or none that could exist
 	epoch   events.Position
 	expires time.Time
-	seen    *atomic.Int64 // of an access token: see [standing]
+	seen    *atomic.Pointer[sight] // of an access token: see [standing]
 }
 
 func (c checked) session() projections.Session {
@@ -128,7 +128,7 @@ func (t *tokens) checkAccess(raw string) (checked, error) {
 		return token, nil
 	}
 	token, err := t.check(raw, accessType)
-	token.seen = new(atomic.Int64)
+	token.seen = new(atomic.Pointer[sight])
 	if err == nil {
 		t.verified.add(strings.Clone(raw), token)
 	}

@@ -33,6 +33,10 @@ var (
 	// ErrPending: the read tables did not reach the position in time. They will.
 	ErrPending = errors.New("the read tables have not reached the position yet")
 
+	// ErrWentBack: the database was put back to an earlier state, as by a failover
+	// that lost commits. What was stored last may not be there any more.
+	ErrWentBack = errors.New("the database went back to an earlier state")
+
 	// ErrNoRunner: no process is known to apply events now.
 	ErrNoRunner = errors.New("no process applies events to the read tables")
 
@@ -173,6 +177,21 @@ func transient(err *pgconn.PgError) bool {
 func connectionLost(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
 		errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)
+}
+
+// lostMeanwhile tells whether the connection ended under a statement, or before it
+// was sent, where it was neither refused nor out of time: nothing is known to be
+// wrong with the statement or the database. Postgres says FATAL as it ends a session.
+func lostMeanwhile(err error) bool {
+	var connect *pgconn.ConnectError
+	var refused *pgconn.PgError
+	switch {
+	case errors.As(err, &connect): // there is no database to be had
+		return false
+	case errors.As(err, &refused):
+		return refused.SeverityUnlocalized == "FATAL"
+	}
+	return pgconn.SafeToRetry(err) || connectionLost(err)
 }
 
 // reason is what may be told about why an event cannot be applied: errors of

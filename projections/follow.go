@@ -89,13 +89,14 @@ func (p *Progress) followRunner(ctx context.Context) error {
 	return nil
 }
 
-// look reads checkpoints, stop marks and the lease. A checkpoint that is missing
-// or another log's counts as 0.
+// look reads checkpoints, stop marks and the lease. Where a checkpoint is missing
+// or another log's, nothing is learnt of positions.
 func (p *Progress) look(ctx context.Context, conn *pgx.Conn) error {
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
+	known := p.Checkpoint()
 	var (
-		position      events.Position
+		position      *events.Position
 		stoppedAt     *events.Position
 		stoppedType   *events.Type
 		stoppedReason *string
@@ -106,7 +107,7 @@ func (p *Progress) look(ctx context.Context, conn *pgx.Conn) error {
 		    exists (select from pg_locks
 		        where locktype = 'advisory' and granted and classid = $3::bigint::oid and objid = $4::bigint::oid and objsubid = 2
 		            and database = (select oid from pg_database where datname = current_database()))
-		from (select case when count(*) = cardinality($1::text[]) then min(position) else 0 end as position
+		from (select case when count(*) = cardinality($1::text[]) then min(position) end as position
 		    from checkpoints where name = any($1) and log_id = $2) as checkpoint
 		left join (select * from checkpoints where name = any($1) and stopped_position > position limit 1) as stop on true`,
 		p.config.names(), p.config.LogID, leaseClass, leaseObject,
@@ -114,7 +115,9 @@ func (p *Progress) look(ctx context.Context, conn *pgx.Conn) error {
 	if err != nil {
 		return fmt.Errorf("look at the checkpoints: %w", classify(err))
 	}
-	p.advance(position)
+	if position != nil {
+		p.looked(known, *position)
+	}
 	if stoppedAt != nil {
 		seen.stopped = &StoppedError{Position: *stoppedAt, Type: *stoppedType, Err: errors.New(*stoppedReason)}
 	}

@@ -16,6 +16,7 @@ import (
 type Progress struct {
 	config   Config
 	position atomic.Int64 // the read tables contain every event up to here
+	restarts atomic.Int64
 
 	mu        sync.Mutex
 	waiters   waiters
@@ -44,9 +45,13 @@ func NewProgress(config Config) *Progress {
 // Checkpoint is the position that the read tables are known to contain.
 func (p *Progress) Checkpoint() events.Position { return events.Position(p.position.Load()) }
 
+// Restarts counts how often the read tables were found at an earlier position than
+// before. What was known of positions until then means nothing afterwards.
+func (p *Progress) Restarts() int64 { return p.restarts.Load() }
+
 // Wait returns nil as soon as the read tables contain the position, and
-// [ErrPending] when they do not within Config.Wait. It fails when the context
-// ends.
+// [ErrPending] when they do not within Config.Wait; [ErrWentBack] when the
+// database goes back meanwhile. It fails when the context ends.
 func (p *Progress) Wait(ctx context.Context, position events.Position) error {
 	if p.Checkpoint() >= position {
 		return nil
@@ -60,8 +65,8 @@ func (p *Progress) Wait(ctx context.Context, position events.Position) error {
 	defer timer.Stop()
 	var err error
 	select {
-	case <-w.woken:
-		return nil
+	case err := <-w.woken:
+		return err
 	case <-timer.C:
 		err = ErrPending
 	case <-ctx.Done():
@@ -72,7 +77,7 @@ func (p *Progress) Wait(ctx context.Context, position events.Position) error {
 	if p.waiters.withdraw(w) {
 		return err
 	}
-	return nil
+	return <-w.woken
 }
 
 // queue adds a waiter, or answers nil when the position has just been reached.
@@ -118,6 +123,10 @@ func (p *Progress) Live() error {
 func (p *Progress) advance(position events.Position) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.advanceTo(position)
+}
+
+func (p *Progress) advanceTo(position events.Position) {
 	if p.Checkpoint() < position {
 		p.position.Store(int64(position))
 		p.waiters.wake(position)
@@ -128,12 +137,34 @@ func (p *Progress) advance(position events.Position) {
 }
 
 // restart is told what the database says the read tables contain. That is less
-// than was known when the database was put back to an earlier state.
+// than was known when the database was put back to an earlier state: then the
+// positions that are waited for may have been lost with it, and others' events
+// will stand there.
 func (p *Progress) restart(position events.Position) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.restartAt(position)
+}
+
+func (p *Progress) restartAt(position events.Position) {
+	if position < p.Checkpoint() {
+		p.restarts.Add(1)
+		p.waiters.fail(ErrWentBack)
+	}
 	p.position.Store(int64(position))
 	p.waiters.wake(position)
+}
+
+// looked is told what a look at the database has found, and what was known before
+// the look began. Less than that is news of an earlier state. Less than is known by
+// now need not be: a notification may have overtaken the look.
+func (p *Progress) looked(known, found events.Position) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if found < known && !p.leading { // the runner of this process looks for itself
+		p.restartAt(found)
+	}
+	p.advanceTo(found)
 }
 
 // lead is told that this process's runner begins, and what some runner was

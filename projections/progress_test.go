@@ -232,3 +232,79 @@ func TestAFollowerListensAgainAfterALostConnection(t *testing.T) {
 		}
 	}
 }
+
+// TestADatabaseThatGoesBackTakesPositionsWithIt: who waits for one of them is told,
+// and is not woken by another event that gets the position.
+func TestADatabaseThatGoesBackTakesPositionsWithIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := NewProgress(Config{Wait: time.Second})
+		p.advance(7)
+		told := make(chan error)
+		go func() { told <- p.Wait(t.Context(), 9) }()
+		synctest.Wait()
+
+		p.restart(8) // a runner that begins has found more
+		p.looked(7, 7)
+		if p.Checkpoint() != 8 || p.Restarts() != 0 {
+			t.Errorf("a look that a notification has overtaken: checkpoint %d, %d restarts", p.Checkpoint(), p.Restarts())
+		}
+		synctest.Wait()
+		select {
+		case err := <-told:
+			t.Fatalf("told too early: %v", err)
+		default:
+		}
+
+		p.looked(8, 5)
+		if err := <-told; !errors.Is(err, ErrWentBack) {
+			t.Errorf("who waits is told %v", err)
+		}
+		if p.Checkpoint() != 5 || p.Restarts() != 1 {
+			t.Errorf("after it went back: checkpoint %d, %d restarts", p.Checkpoint(), p.Restarts())
+		}
+		p.advance(9)
+		if err := p.Wait(t.Context(), 9); err != nil {
+			t.Errorf("who waits afterwards: %v", err)
+		}
+		p.restart(9)
+		p.lead(nil)
+		p.looked(9, 6) // the runner of this process knows better
+		if p.Checkpoint() != 9 || p.Restarts() != 1 {
+			t.Errorf("leading: checkpoint %d, %d restarts", p.Checkpoint(), p.Restarts())
+		}
+	})
+}
+
+func TestAFollowerSeesThatTheDatabaseWentBack(t *testing.T) {
+	t.Parallel()
+	d := newDatabase(t)
+	leader := d.running(shared)
+	follower := d.process(shared, wait(10*time.Second))
+	background(t, follower.progress.Run)
+	leader.apply(history(t, patientsOfUser1(4)...))
+	if err := follower.progress.Wait(t.Context(), 5); err != nil {
+		t.Fatal(err)
+	}
+	told := make(chan error)
+	go func() { told <- follower.progress.Wait(t.Context(), 6) }()
+	eventually(t, "somebody waits", func() bool { return follower.progress.pollEvery() == pollWaiting })
+	d.exec(`update checkpoints set log_id = gen_random_uuid(), position = 1`) // of another log: says nothing
+	looked := func() time.Time {
+		follower.progress.mu.Lock()
+		defer follower.progress.mu.Unlock()
+		return follower.progress.elsewhere.at
+	}
+	for now := time.Now(); looked().Before(now); {
+		pause(t.Context(), time.Millisecond)
+	}
+	if got := follower.progress.Checkpoint(); got != 5 {
+		t.Errorf("another log's checkpoint counts: %d", got)
+	}
+	d.exec(`update checkpoints set log_id = $1, position = 3`, d.config.LogID)
+	if err := <-told; !errors.Is(err, ErrWentBack) {
+		t.Errorf("who waits is told %v", err)
+	}
+	if got := follower.progress.Checkpoint(); got != 3 {
+		t.Errorf("checkpoint %d, want 3", got)
+	}
+}

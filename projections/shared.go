@@ -18,7 +18,8 @@ import (
 type sharedRead[Q, A any] struct {
 	doing string // for errors
 
-	// run answers the questions of a group, or fails for all of it.
+	// run answers the questions of a group, or fails for all of it. It only reads, so
+	// it may be called again for those it has answered in part.
 	run func(ctx context.Context, group []*asking[Q, A]) error
 
 	mu      sync.Mutex
@@ -109,6 +110,19 @@ func (s *sharedRead[Q, A]) lead(ctx context.Context, first *asking[Q, A]) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), connectTimeout)
 	defer cancel()
 	err = s.run(ctx, group)
+	if lostMeanwhile(err) && ctx.Err() == nil {
+		err = s.runAgain(ctx, group)
+	}
+}
+
+// runAgain runs a statement once more, whose connection was lost: one lost
+// connection must not fail everybody who shares it.
+func (s *sharedRead[Q, A]) runAgain(ctx context.Context, group []*asking[Q, A]) error {
+	var none A
+	for _, one := range group {
+		one.answer, one.err = none, nil // of the part that arrived
+	}
+	return s.run(ctx, group)
 }
 
 var errUnanswered = errors.New("the statement was given up")

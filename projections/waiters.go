@@ -15,15 +15,15 @@ type waiters struct {
 
 type waiter struct {
 	position events.Position
-	index    int           // in the queue, -1 when woken
-	woken    chan struct{} // holds one signal, so that waking never blocks
+	index    int        // in the queue, -1 when woken
+	woken    chan error // holds one signal, so that waking never blocks: nil, or that it waits in vain
 }
 
 // add queues a waiter.
 func (w *waiters) add(position events.Position) *waiter {
 	one, ok := w.spare.Get().(*waiter)
 	if !ok {
-		one = &waiter{woken: make(chan struct{}, 1)}
+		one = &waiter{woken: make(chan error, 1)}
 	}
 	one.position = position
 	heap.Push(&w.queue, one)
@@ -33,16 +33,21 @@ func (w *waiters) add(position events.Position) *waiter {
 // wake signals everybody who waits for this position or an earlier one.
 func (w *waiters) wake(position events.Position) {
 	for len(w.queue) > 0 && w.queue[0].position <= position {
-		one := heap.Pop(&w.queue).(*waiter)
-		one.woken <- struct{}{}
+		heap.Pop(&w.queue).(*waiter).woken <- nil
+	}
+}
+
+// fail signals everybody that there is nothing to wait for.
+func (w *waiters) fail(err error) {
+	for len(w.queue) > 0 {
+		heap.Pop(&w.queue).(*waiter).woken <- err
 	}
 }
 
 // withdraw takes a waiter out who waits no longer. It reports false for one that
-// has been woken.
+// has been woken, whose signal is to be taken.
 func (w *waiters) withdraw(one *waiter) bool {
 	if one.index < 0 {
-		<-one.woken
 		return false
 	}
 	heap.Remove(&w.queue, one.index)

@@ -3,10 +3,8 @@ package main
 import (
 	"fmt"
 	"log/slog"
-	"maps"
 	"net/netip"
 	"runtime"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -36,8 +34,15 @@ type Config struct {
 	DatabaseConns int    // 16; the appender and the runner have their own beside them
 	PostgresBin   string // none: looked for (findPostgres)
 
-	NATSURL        string        // none: a server inside the process
+	NATSURL         string // none: a server inside the process
+	NATSListen      string // none: that server has no address
+	NATSSubscribers string // the file that says who may connect there (readSubscribers)
+	NATSCert        string // none: no TLS
+	NATSKey         string // of that certificate
+	NATSPlaintext   bool   // no TLS on an address that others can reach
+
 	StreamMaxAge   time.Duration // 72h
+	StreamReplicas int           // 1; more in a NATS cluster
 	StreamMaxBytes int64         // 256 MiB; 32 MiB inside the process, which holds what it stored in the last 10 seconds in memory
 
 	ProjectionWait  time.Duration // 5s; a write whose rows are not visible by then answers "pending"
@@ -104,6 +109,24 @@ var settings = []setting{
 	{name: "NATS_URL",
 		usage: "NATS servers to use, as nats://user:password@host:4222, comma separated, instead of one inside the process",
 		set:   func(c *Config, s string) error { c.NATSURL = s; return checkNATSURL(s) }},
+	{name: "CARELOG_NATS_LISTEN", flag: "nats-listen",
+		usage: "`host:port` at which subscribers reach the NATS server inside the process (default none)",
+		set:   func(c *Config, s string) error { c.NATSListen = s; return checkAddr(s) }},
+	{name: "CARELOG_NATS_SUBSCRIBERS", flag: "nats-subscribers",
+		usage: "`file` that says who these are: see carelog subscribers",
+		set:   func(c *Config, s string) error { return setDir(&c.NATSSubscribers, s) }},
+	{name: "CARELOG_NATS_TLS_CERT", flag: "nats-tls-cert",
+		usage: "`file` of the certificate that subscribers are shown, PEM; read anew for each connection",
+		set:   func(c *Config, s string) error { return setDir(&c.NATSCert, s) }},
+	{name: "CARELOG_NATS_TLS_KEY", flag: "nats-tls-key",
+		usage: "`file` of its key, PEM",
+		set:   func(c *Config, s string) error { return setDir(&c.NATSKey, s) }},
+	{name: "CARELOG_NATS_PLAINTEXT", flag: "nats-plaintext",
+		usage: "`true` lets subscribers connect without TLS over a network (default false)",
+		set:   func(c *Config, s string) error { return setBool(&c.NATSPlaintext, s) }},
+	{name: "CARELOG_STREAM_REPLICAS", flag: "stream-replicas", initial: "1",
+		usage: "`number` of NATS servers of a cluster that keep the NATS stream: 1, 3 or 5",
+		set:   func(c *Config, s string) error { return setInt(&c.StreamReplicas, s, 1, 5) }},
 	{name: "CARELOG_STREAM_MAX_AGE", flag: "stream-max-age", initial: "72h",
 		usage: "`duration` that events stay on the NATS stream; all of them stay in PostgreSQL",
 		set:   func(c *Config, s string) error { return setDuration(&c.StreamMaxAge, s, time.Minute) }},
@@ -190,6 +213,7 @@ func parseConfig(env environment, fileErr error, signs bool) (c Config, warnings
 			c.StreamMaxBytes = 32 << 20
 		}
 	}
+	problems = append(problems, c.checkListen()...)
 	if signs && external && len(c.JWTSecret) == 0 {
 		problems = append(problems, "CARELOG_JWT_SECRET: not set, and all processes on the database of DATABASE_URL need the same: "+secretMend)
 	}
@@ -202,44 +226,4 @@ func parseConfig(env environment, fileErr error, signs bool) (c Config, warnings
 		return c, warnings, &configError{problems}
 	}
 	return c, warnings, nil
-}
-
-// unknownNames warns of CARELOG_ variables that set nothing: a misspelt setting
-// would go unnoticed otherwise.
-func unknownNames(env environment) (warnings []string) {
-	var known []string
-	for _, s := range settings {
-		known = append(known, s.name)
-	}
-	names := slices.Concat(slices.Collect(maps.Keys(env.vars)), slices.Collect(maps.Keys(env.dotenv)))
-	slices.Sort(names)
-	for _, name := range slices.Compact(names) {
-		if !strings.HasPrefix(name, "CARELOG_") || slices.Contains(known, name) || name == testDatabaseVariable {
-			continue
-		}
-		nearest := slices.MinFunc(known, func(a, b string) int { return distance(a, name) - distance(b, name) })
-		warnings = append(warnings, fmt.Sprintf("%s is no setting and was ignored; the nearest is %s", name, nearest))
-	}
-	return warnings
-}
-
-// distance is Levenshtein's: the least number of letters to insert, delete or
-// replace.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost = 1 + min(diagonal, row[j], row[j+1])
-			}
-			diagonal, row[j+1] = row[j+1], cost
-		}
-	}
-	return row[len(b)]
 }

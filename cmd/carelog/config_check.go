@@ -169,6 +169,14 @@ func setInt(target *int, s string, least, most int) error {
 	return nil
 }
 
+func setBool(target *bool, s string) error {
+	if s != "true" && s != "false" {
+		return fmt.Errorf("%q is neither: set it to true or false", s)
+	}
+	*target = s == "true"
+	return nil
+}
+
 func setBytes(target *int64, s string, least int64) error {
 	digits, shift := s, 0
 	for unit, by := range map[string]int{"KiB": 10, "MiB": 20, "GiB": 30, "TiB": 40} {

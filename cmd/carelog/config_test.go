@@ -38,7 +38,7 @@ func TestConfigDefaults(t *testing.T) {
 		Addr: "127.0.0.1:8000", DataDir: "/home/ann/.local/share/carelog",
 		AccessTokenLifetime: 5 * time.Minute, RefreshTokenLifetime: 24 * time.Hour, HashConcurrency: runtime.GOMAXPROCS(0),
 		Throttle:       httpapi.Throttle{LoginAccount: 10, LoginAddress: 300, Register: 600},
-		MaxConnections: 10_000, DatabaseConns: 16, StreamMaxAge: 72 * time.Hour, StreamMaxBytes: 32 << 20,
+		MaxConnections: 10_000, DatabaseConns: 16, StreamMaxAge: 72 * time.Hour, StreamMaxBytes: 32 << 20, StreamReplicas: 1,
 		ProjectionWait: 5 * time.Second, ShutdownTimeout: 15 * time.Second,
 		LogLevel: slog.LevelInfo, LogFormat: "text",
 	}
@@ -63,15 +63,25 @@ func TestConfigEverySetting(t *testing.T) {
 		"CARELOG_SHUTDOWN_TIMEOUT": "3s", "CARELOG_CORS_ORIGINS": "https://a.example, http://b.example:8080",
 		"CARELOG_LOG_LEVEL": "debug", "CARELOG_LOG_FORMAT": "json",
 		"CARELOG_THROTTLE_LOGIN_ACCOUNT": "0", "CARELOG_THROTTLE_LOGIN_ADDRESS": "7", "CARELOG_THROTTLE_REGISTER": "10000",
-		"CARELOG_MAX_CONNECTIONS": "77",
+		"CARELOG_MAX_CONNECTIONS": "77", "CARELOG_STREAM_REPLICAS": "3",
+		"CARELOG_NATS_LISTEN": "127.0.0.1:4222", "CARELOG_NATS_SUBSCRIBERS": "/subscribers", "CARELOG_NATS_PLAINTEXT": "true",
+		"CARELOG_NATS_TLS_CERT": "/cert.pem", "CARELOG_NATS_TLS_KEY": "/key.pem",
 		"CARELOG_TRUSTED_PROXIES": "10.1.2.3/8, 192.0.2.7,2001:db8::1/32, ::1,",
 	}
 	initial, _, err := loadConfig(variables(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
+	together := map[string][]string{ // what a setting cannot be without
+		"CARELOG_NATS_LISTEN": {"CARELOG_NATS_SUBSCRIBERS"}, "CARELOG_STREAM_REPLICAS": {"NATS_URL"},
+		"CARELOG_NATS_TLS_CERT": {"CARELOG_NATS_TLS_KEY"}, "CARELOG_NATS_TLS_KEY": {"CARELOG_NATS_TLS_CERT"},
+	}
 	for _, s := range settings {
-		changed, _, err := loadConfig(variables(s.name, texts[s.name], "SECRET_KEY", goodSecret), nil)
+		pairs := []string{s.name, texts[s.name], "SECRET_KEY", goodSecret}
+		for _, name := range together[s.name] {
+			pairs = append(pairs, name, texts[name])
+		}
+		changed, _, err := loadConfig(variables(pairs...), nil)
 		if err != nil {
 			t.Errorf("%s: %v", s.name, err)
 		}
@@ -82,6 +92,7 @@ func TestConfigEverySetting(t *testing.T) {
 			t.Errorf("%s changes nothing", s.name)
 		}
 	}
+	delete(texts, "CARELOG_NATS_LISTEN") // not with NATS_URL
 	c, _, err := loadConfig(environment{vars: texts}, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -152,7 +163,9 @@ func TestConfigReportsEveryMistake(t *testing.T) {
 			"CARELOG_CORS_ORIGINS": "*", "CARELOG_LOG_LEVEL": "loud", "CARELOG_LOG_FORMAT": "xml",
 			"CARELOG_THROTTLE_LOGIN_ACCOUNT": "-1", "CARELOG_THROTTLE_LOGIN_ADDRESS": "10001", "CARELOG_THROTTLE_REGISTER": "off",
 			"CARELOG_TRUSTED_PROXIES": "10.0.0.1, proxy.example.org",
-			"CARELOG_DATA_DIR":        "~/data", "DATABASE_URL": "mysql://x", "NATS_URL": "http://h",
+			"CARELOG_NATS_LISTEN":     "4222", "CARELOG_NATS_SUBSCRIBERS": "~/subscribers", "CARELOG_NATS_PLAINTEXT": "yes",
+			"CARELOG_STREAM_REPLICAS": "0", "CARELOG_NATS_TLS_KEY": "/key.pem",
+			"CARELOG_DATA_DIR": "~/data", "DATABASE_URL": "mysql://x", "NATS_URL": "http://h",
 		},
 		dotenv: map[string]string{"CARELOG_PROJECTION_WAIT": "soon"},
 	}, errors.New(".env, line 3: not of the form NAME=value"))
@@ -176,6 +189,12 @@ func TestConfigReportsEveryMistake(t *testing.T) {
 		"CARELOG_DATA_DIR: \"~/data\"",
 		"DATABASE_URL: not a PostgreSQL URL",
 		"NATS_URL: not a NATS URL",
+		"CARELOG_NATS_LISTEN: \"4222\"",
+		"CARELOG_NATS_LISTEN: there is no NATS server inside the process with NATS_URL",
+		"CARELOG_NATS_SUBSCRIBERS: \"~/subscribers\"",
+		"CARELOG_NATS_PLAINTEXT: \"yes\"",
+		"CARELOG_STREAM_REPLICAS: \"0\"",
+		"CARELOG_NATS_TLS_CERT: a certificate and its key go together",
 		"CARELOG_PROJECTION_WAIT in .env: \"soon\"",
 	} {
 		has := func(problem string) bool { return strings.HasPrefix(problem, want) }
@@ -184,6 +203,9 @@ func TestConfigReportsEveryMistake(t *testing.T) {
 		}
 	}
 	for _, problem := range problems.problems {
+		if strings.Contains(problem, "go together: set ") || strings.Contains(problem, "unset one of them") {
+			continue
+		}
 		if problem != ".env, line 3: not of the form NAME=value" && !strings.Contains(problem, "set it to ") && !strings.Contains(problem, "name each") {
 			t.Errorf("no mend: %s", problem)
 		}

@@ -2,10 +2,12 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"net"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -114,4 +116,44 @@ func (e environment) defaultDataDir() string {
 		return filepath.Join(home, ".local", "share", "carelog")
 	}
 	return ""
+}
+
+// unknownNames warns of CARELOG_ variables that set nothing: a misspelt setting
+// would go unnoticed otherwise.
+func unknownNames(env environment) (warnings []string) {
+	var known []string
+	for _, s := range settings {
+		known = append(known, s.name)
+	}
+	names := slices.Concat(slices.Collect(maps.Keys(env.vars)), slices.Collect(maps.Keys(env.dotenv)))
+	slices.Sort(names)
+	for _, name := range slices.Compact(names) {
+		if !strings.HasPrefix(name, "CARELOG_") || slices.Contains(known, name) || name == testDatabaseVariable {
+			continue
+		}
+		nearest := slices.MinFunc(known, func(a, b string) int { return distance(a, name) - distance(b, name) })
+		warnings = append(warnings, fmt.Sprintf("%s is no setting and was ignored; the nearest is %s", name, nearest))
+	}
+	return warnings
+}
+
+// distance is Levenshtein's: the least number of letters to insert, delete or
+// replace.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost = 1 + min(diagonal, row[j], row[j+1])
+			}
+			diagonal, row[j+1] = row[j+1], cost
+		}
+	}
+	return row[len(b)]
 }

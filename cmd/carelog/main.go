@@ -103,7 +103,8 @@ export is damaged, not whole, or not one that can be imported.`,
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return &usageError{err, cmd.CommandPath()} })
 	root.AddCommand(newServeCommand(), newUsersCommand(), newEventsCommand(), newHistoryCommand(), newShowCommand(), newDiffCommand(),
-		newProjectionsCommand(), newExportCommand(), newImportCommand(), newReplayCommand(), newDoctorCommand(), newCompletionCommand(), newVersionCommand(), newFindPostgresCommand(), newWithPostgresCommand())
+		newProjectionsCommand(), newExportCommand(), newImportCommand(), newReplayCommand(), newSubscribersCommand(), newDoctorCommand(),
+		newCompletionCommand(), newVersionCommand(), newFindPostgresCommand(), newWithPostgresCommand())
 	completeSettings(root)
 	return root
 }

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -19,20 +21,28 @@ type natsOptions struct {
 	Dir      string // of its store
 	MaxBytes int64  // of the event stream
 	Logger   *slog.Logger
+
+	Listen      string       // host:port for subscribers; none: it is on no port
+	Subscribers []subscriber // who may connect there
+	TLS         *tls.Config  // none: without TLS
 }
 
-// natsServer is a NATS server inside this process, on no port. Its streams may
+// natsServer is a NATS server inside this process. Its streams may
 // be lost at any time, PostgreSQL has every event, so nothing waits for the disk.
 type natsServer struct {
-	options natsOptions
-	mu      sync.Mutex
-	server  *natsserver.Server // nil while it does not run
-	running chan struct{}
+	options  natsOptions
+	password string // of the connections that may do everything
+	mu       sync.Mutex
+	server   *natsserver.Server // nil while it does not run
+	running  chan struct{}
 }
 
 func newNATS(options natsOptions) *natsServer {
-	return &natsServer{options: options, running: make(chan struct{})}
+	return &natsServer{options: options, password: rand.Text(), running: make(chan struct{})}
 }
+
+// URL has the name and password for [natsServer.InProcessConn], and leads nowhere.
+func (n *natsServer) URL() string { return "nats://carelog:" + n.password + "@in-process" }
 
 // Running is closed when the server takes connections. It stays open when Run
 // fails before that.
@@ -63,19 +73,16 @@ func (n *natsServer) Run(ctx context.Context) error {
 		return err
 	}
 	defer unlockDir(lock)
+	// Older versions had the event stream in the global account, where nothing uses it any more.
+	if err := os.RemoveAll(filepath.Join(n.options.Dir, "jetstream", "$G")); err != nil {
+		return fmt.Errorf("remove what an older version left: %w", err)
+	}
 	logger := &natsLogger{logger: n.options.Logger}
-	server, err := natsserver.NewServer(&natsserver.Options{
-		ServerName:             "carelog",
-		DontListen:             true,
-		NoSigs:                 true,
-		MaxPayload:             1 << 20,
-		JetStream:              true,
-		DisableJetStreamBanner: true,
-		StoreDir:               n.options.Dir,
-		SyncInterval:           time.Second,
-		JetStreamMaxMemory:     64 << 20,
-		JetStreamMaxStore:      n.options.MaxBytes + 64<<20, // beside the event stream there are consumers' states
-	})
+	options, err := n.serverOptions()
+	if err != nil {
+		return err
+	}
+	server, err := natsserver.NewServer(options)
 	if err != nil {
 		return fmt.Errorf("make the NATS server: %w", err)
 	}
@@ -86,6 +93,9 @@ func (n *natsServer) Run(ctx context.Context) error {
 	if !server.ReadyForConnections(30*time.Second) || !server.JetStreamEnabled() {
 		return fmt.Errorf("the NATS server does not start (%s): its store %s can be removed without loss, all events are in PostgreSQL",
 			logger.last(), n.options.Dir)
+	}
+	if n.options.Listen != "" {
+		n.options.Logger.Info("subscribers can connect", "url", server.ClientURL(), "subscribers", len(n.options.Subscribers))
 	}
 	n.set(server)
 	defer n.set(nil)

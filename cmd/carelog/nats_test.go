@@ -2,7 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -44,10 +47,14 @@ func TestNATSKeepsItsStreams(t *testing.T) {
 	if _, err := newNATS(options).InProcessConn(); err == nil {
 		t.Error("connected before it runs")
 	}
+	older := filepath.Join(options.Dir, "jetstream", "$G", "streams")
+	if err := os.MkdirAll(older, 0o700); err != nil {
+		t.Fatal(err)
+	}
 	for round := range 2 {
 		server := newNATS(options)
 		stop := startPart(t, server.Run, server.Running())
-		conn, err := nats.Connect("", nats.InProcessServer(server))
+		conn, err := nats.Connect(server.URL(), nats.InProcessServer(server))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -70,6 +77,9 @@ func TestNATSKeepsItsStreams(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), "in use by another carelog") {
 				t.Errorf("a second server on the same store: %v", err)
 			}
+		}
+		if _, err := os.Stat(older); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("what an older version left is still there: %v", err)
 		}
 		conn.Close()
 		if err := stop(); err != nil {

@@ -36,6 +36,7 @@ type pipeline struct {
 	lease    *projections.Lease
 	conn     *bus.Conn
 	carrier  *bus.Carrier
+	guard    *bus.Guard
 	relay    *eventstore.Relay
 	feed     lastFeed
 	hub      *feed.Hub
@@ -216,20 +217,21 @@ func (l *pipeline) openProjections(database *pgx.ConnConfig) {
 func (l *pipeline) openBus() (err error) {
 	config := bus.ConnConfig{URL: l.config.NATSURL, Logger: l.program.logger}
 	if l.program.nats != nil {
-		config.InProcess = l.program.nats
+		config.URL, config.InProcess = l.program.nats.URL(), l.program.nats
 	}
 	if l.conn, err = bus.Connect(config); err != nil {
 		return err
 	}
 	carrier := bus.CarrierConfig{
 		Conn: l.conn, LogID: l.store.LogID(), Log: l.store, Logger: l.program.logger,
-		Stream: bus.StreamConfig{MaxAge: l.config.StreamMaxAge, MaxBytes: l.config.StreamMaxBytes},
+		Stream: bus.StreamConfig{MaxAge: l.config.StreamMaxAge, MaxBytes: l.config.StreamMaxBytes, Replicas: l.config.StreamReplicas},
 	}
 	if l.program.nats != nil {
 		carrier.Own = true
 		carrier.AckWait = 2 * time.Second // in the process a reply takes a fraction of a millisecond
 	}
 	l.carrier = bus.NewCarrier(carrier)
+	l.guard = bus.NewGuard(l.conn, bus.DefaultStream, l.program.logger)
 	l.relay = eventstore.NewRelay(eventstore.RelayConfig{
 		Store: l.store, Publisher: l.carrier, Begin: l.runner.Checkpoint, Logger: l.program.logger,
 	})
@@ -263,6 +265,7 @@ func (l *pipeline) run(ctx context.Context) error {
 	parts.Go(func() error { return l.lease.Run(ctx, l.apply) })
 	parts.Go(func() error { return l.presence.Run(ctx) })
 	parts.Go(func() error { return l.hub.Run(ctx) })
+	parts.Go(func() error { return l.guard.Run(ctx) })
 	parts.Go(func() error { return l.accounts.sweep(ctx, l.program.logger) })
 	return parts.Wait()
 }

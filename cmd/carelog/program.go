@@ -63,11 +63,12 @@ func newProgram(config Config, logger *slog.Logger) (*program, error) {
 		})
 	}
 	if config.NATSURL == "" {
-		p.nats = newNATS(natsOptions{
-			Dir:      filepath.Join(config.DataDir, "nats"),
-			MaxBytes: config.StreamMaxBytes,
-			Logger:   logger,
-		})
+		options, err := config.natsOptions(logger)
+		if err != nil {
+			listener.Close()
+			return nil, err
+		}
+		p.nats = newNATS(options)
 	}
 	return p, nil
 }

@@ -166,7 +166,7 @@ func checkStream(t *testing.T, server *running, happened []string) {
 // carelogStream is the NATS stream of a server with a NATS server of its own.
 func carelogStream(t *testing.T, server *running) jetstream.Stream {
 	t.Helper()
-	conn, err := nats.Connect("", nats.InProcessServer(server.program.nats))
+	conn, err := nats.Connect(server.program.nats.URL(), nats.InProcessServer(server.program.nats))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,7 +20,8 @@ type ConnConfig struct {
 	// credentials, which never get into a log or an error text.
 	URL string
 
-	// InProcess is a NATS server inside this process, used instead of URL.
+	// InProcess is a NATS server inside this process, which is connected to instead of
+	// where URL leads. The URL's credentials are used, if it has any.
 	InProcess nats.InProcessConnProvider
 
 	Name   string       // of this client, as the NATS server shows it; default "carelog"
@@ -90,7 +91,6 @@ func Connect(cfg ConnConfig) (*Conn, error) {
 	address := cfg.URL
 	if cfg.InProcess != nil {
 		options = append(options, nats.InProcessServer(cfg.InProcess))
-		address = ""
 	}
 	if c.nc, err = nats.Connect(address, options...); err != nil {
 		return nil, fmt.Errorf("connect to NATS: %s", c.redact(err))

@@ -63,6 +63,17 @@
 // is exact, while the server's window of ids ends after some minutes, takes
 // memory for each, and takes a purged id for a duplicate.
 //
+// # Subscribers of other systems
+//
+// Each has a NATS account to itself, into which it imports what it may ask of JetStream, as the
+// domain "carelog": reading, and its own consumers. Permissions within one account
+// do not do: an answer of JetStream goes to the subject that the request names for it, so whoever may
+// ask anything at all could write to carelog.events. In accounts of their own they share no
+// inboxes either. A [Guard] makes the consumers. A durable one has its subscriber's
+// name, which the permissions of the others deny; names of others are random and cannot be listed.
+//
+// A subscriber reads all events: who must not see some of them has to follow by HTTP.
+//
 // # Batches
 //
 // One Watermill message carries a [Batch] of consecutive events: what has

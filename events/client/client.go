@@ -24,6 +24,7 @@ type Config struct {
 
 	NATS   *nats.Conn // to the NATS that Carelog publishes to; it is lent. Default nil: everything comes over HTTP
 	Stream string     // the NATS stream; default "CARELOG"
+	Domain string     // the JetStream domain: "carelog" for who has an account of `carelog subscribers`; default none
 	Name   string     // begins the names of consumers, where the account's permissions ask for that; default none
 
 	Log   uuid.UUID     // whose positions these are; default any log

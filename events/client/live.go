@@ -73,6 +73,9 @@ func (f *follower) subscribe(ctx context.Context) (jetstream.MessagesContext, er
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	js, err := jetstream.New(f.config.NATS)
+	if f.config.Domain != "" {
+		js, err = jetstream.NewWithDomain(f.config.NATS, f.config.Domain)
+	}
 	if err != nil {
 		return nil, err
 	}

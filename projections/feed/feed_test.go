@@ -30,6 +30,8 @@ type memoryLog struct {
 	reads int
 	fails error
 	grown chan struct{} // closed when there is more
+
+	restarts int64
 }
 
 func newLog() *memoryLog { return &memoryLog{grown: make(chan struct{})} }
@@ -75,6 +77,22 @@ func (l *memoryLog) Head(context.Context) (events.Position, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return events.Position(len(l.evs)), nil
+}
+
+func (l *memoryLog) Restarts() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.restarts
+}
+
+// goBack loses the last events.
+func (l *memoryLog) goBack(to int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.evs = l.evs[:to]
+	l.restarts++
+	close(l.grown)
+	l.grown = make(chan struct{})
 }
 
 func (l *memoryLog) Wait(ctx context.Context, p events.Position) error {
@@ -316,5 +334,46 @@ func TestTheLogFailsForAWhile(t *testing.T) {
 	}
 	if err != nil || len(news) == 0 || news[0].Position != 2 {
 		t.Errorf("%v, %v", news, err)
+	}
+}
+
+// TestTheLogGoesBack: who follows is told, since what others append gets the positions
+// of what was sent. Who comes afterwards gets what is in the log then.
+func TestTheLogGoesBack(t *testing.T) {
+	log := newLog()
+	hub := startHub(t, log)
+	await := func(f *Follower) []Event {
+		t.Helper()
+		for {
+			log.append(events.DoctorAmendedType, "doctor:1")
+			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+			news, err := f.Next(ctx)
+			cancel()
+			if err != nil && !errors.Is(err, ErrSlow) {
+				t.Fatal(err)
+			}
+			if len(news) > 0 {
+				return news
+			}
+			head, _ := log.Head(t.Context())
+			f.Skip(head)
+		}
+	}
+	f := hub.Follow(0)
+	defer f.Close()
+	last := await(f)
+	told := make(chan error)
+	go func() {
+		_, err := f.Next(t.Context())
+		told <- err
+	}()
+	log.goBack(0)
+	if err := <-told; !errors.Is(err, ErrWentBack) {
+		t.Errorf("who follows is told %v", err)
+	}
+	later := hub.Follow(0)
+	defer later.Close()
+	if news := await(later); news[0].ID == last[0].ID || news[0].Position > last[0].Position {
+		t.Errorf("who comes afterwards gets event %d, of before: %t", news[0].Position, news[0].ID == last[0].ID)
 	}
 }

@@ -19,6 +19,10 @@ var (
 	// ErrSlow: the follower has fallen behind what is kept of new events.
 	ErrSlow = errors.New("the follower is too slow")
 
+	// ErrWentBack: the log went back to an earlier state, as by a failover that lost
+	// commits. What the follower has got may not be in it any more.
+	ErrWentBack = errors.New("the log went back to an earlier state")
+
 	// ErrStopped: the hub has stopped.
 	ErrStopped = errors.New("the server is stopping")
 )
@@ -27,6 +31,9 @@ var (
 type Progress interface {
 	// Wait returns nil when the read tables contain the position.
 	Wait(context.Context, events.Position) error
+
+	// Restarts counts how often they were found at an earlier position than before.
+	Restarts() int64
 }
 
 const (
@@ -50,6 +57,7 @@ type Hub struct {
 
 	mu        sync.Mutex
 	followers int
+	restarts  int64         // of the progress
 	came      chan struct{} // holds a signal when the first follower has come
 	news      chan struct{} // closed, and made anew, when something is new
 	recent    []Event       // consecutive
@@ -60,7 +68,7 @@ type Hub struct {
 
 // NewHub returns a hub that hands nothing out until it runs.
 func NewHub(log Log, logID uuid.UUID, progress Progress, logger *slog.Logger) *Hub {
-	return &Hub{log: log, logID: logID, progress: progress, logger: logger, came: make(chan struct{}, 1), news: make(chan struct{})}
+	return &Hub{log: log, logID: logID, progress: progress, logger: logger, came: make(chan struct{}, 1), news: make(chan struct{}), restarts: progress.Restarts()}
 }
 
 // Run reads new events while somebody follows, until the context ends; then it
@@ -113,9 +121,7 @@ func (h *Hub) wanted() bool {
 
 // advance waits for something new, for as long as the progress waits, and reads it.
 func (h *Hub) advance(ctx context.Context) error {
-	h.mu.Lock()
-	head, live := h.head, h.live
-	h.mu.Unlock()
+	head, live := h.now()
 	if !live {
 		now, err := h.log.Head(ctx)
 		if err != nil {
@@ -124,9 +130,11 @@ func (h *Hub) advance(ctx context.Context) error {
 		h.add(now, nil)
 		return nil
 	}
-	if err := h.progress.Wait(ctx, head+1); errors.Is(err, projections.ErrPending) {
+	err := h.progress.Wait(ctx, head+1)
+	switch {
+	case errors.Is(err, projections.ErrPending), errors.Is(err, projections.ErrWentBack):
 		return nil // nothing happens
-	} else if err != nil {
+	case err != nil:
 		return err
 	}
 	found, err := h.log.Read(ctx, head, readLimit)
@@ -139,6 +147,18 @@ func (h *Hub) advance(ctx context.Context) error {
 	}
 	h.add(found[len(found)-1].Position, news)
 	return nil
+}
+
+// now answers up to where events are known. When the log went back that is nowhere:
+// other events will have the positions of those that are kept.
+func (h *Hub) now() (head events.Position, live bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if restarts := h.progress.Restarts(); restarts != h.restarts {
+		h.restarts, h.recent, h.live = restarts, nil, false
+		h.tell()
+	}
+	return h.head, h.live
 }
 
 // event makes the document of an event, without line breaks, which end it on the
@@ -169,6 +189,7 @@ func (h *Hub) add(head events.Position, news []Event) {
 type Follower struct {
 	hub      *Hub
 	position events.Position
+	restarts int64 // of the hub's progress when it began
 }
 
 // Follow begins after a position. Until [Follower.Next] answers, nothing is kept for
@@ -181,7 +202,7 @@ func (h *Hub) Follow(after events.Position) *Follower {
 	case h.came <- struct{}{}:
 	default:
 	}
-	return &Follower{hub: h, position: after}
+	return &Follower{hub: h, position: after, restarts: h.progress.Restarts()}
 }
 
 // Close ends it.
@@ -193,7 +214,8 @@ func (f *Follower) Close() {
 
 // Next answers the events that follow the last that it has answered, as soon as
 // there are some, in order and without a gap; none when the context ends. It fails with
-// [ErrSlow] when they are kept no more (they are in the log) and [ErrStopped].
+// [ErrSlow] when they are kept no more (they are in the log), [ErrWentBack] and
+// [ErrStopped].
 func (f *Follower) Next(ctx context.Context) ([]Event, error) {
 	for {
 		found, news, err := f.take()
@@ -213,10 +235,13 @@ func (f *Follower) take() (found []Event, news <-chan struct{}, err error) {
 	h := f.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	restarts := h.progress.Restarts()
 	switch {
 	case h.stopped:
 		return nil, nil, ErrStopped
-	case !h.live || h.head <= f.position:
+	case f.restarts != restarts:
+		return nil, nil, ErrWentBack
+	case !h.live || h.restarts != restarts || h.head <= f.position:
 		return nil, h.news, nil
 	}
 	behind := int(h.head - f.position)

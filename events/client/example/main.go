@@ -3,7 +3,8 @@
 //
 //	CARELOG_URL=http://127.0.0.1:8000 CARELOG_EMAIL=john@example.com CARELOG_PASSWORD=securepassword123 go run .
 //
-// With NATS_URL new events come over NATS, else over HTTP.
+// With NATS_URL new events come over NATS, else over HTTP. A subscriber of `carelog
+// subscribers` sets NATS_DOMAIN=carelog as well.
 package main
 
 import (
@@ -41,7 +42,7 @@ func run(ctx context.Context) error {
 			return err
 		}
 		defer connection.Close()
-		config.NATS = connection
+		config.NATS, config.Domain = connection, os.Getenv("NATS_DOMAIN")
 	}
 	return client.Follow(ctx, config, readPosition(), func(_ context.Context, e client.Event) error {
 		switch p := e.Payload.(type) {

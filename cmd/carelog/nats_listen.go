@@ -1,0 +1,135 @@
+package main
+
+import (
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	natsserver "github.com/nats-io/nats-server/v2/server"
+	"golang.org/x/crypto/bcrypt"
+)
+
+// checkListen tells what is wrong with the settings of the NATS server inside the
+// process, seen together.
+func (c *Config) checkListen() (problems []string) {
+	report := func(name, problem string) { problems = append(problems, name+": "+problem) }
+	if c.StreamReplicas > 1 && c.NATSURL == "" {
+		report("CARELOG_STREAM_REPLICAS", "more than 1, and the NATS server inside the process is one: set NATS_URL to a cluster's servers")
+	}
+	if (c.NATSCert == "") != (c.NATSKey == "") {
+		report("CARELOG_NATS_TLS_CERT", "a certificate and its key go together: set CARELOG_NATS_TLS_KEY, too, or neither")
+	}
+	if c.NATSListen == "" {
+		return problems
+	}
+	if c.NATSURL != "" {
+		report("CARELOG_NATS_LISTEN", "there is no NATS server inside the process with NATS_URL: unset one of them")
+	}
+	if c.NATSSubscribers == "" {
+		report("CARELOG_NATS_SUBSCRIBERS", "not set, and CARELOG_NATS_LISTEN lets nobody in without: set it to a file that `carelog subscribers add` makes")
+	}
+	if c.NATSCert == "" && !c.NATSPlaintext && !isLoopback(c.NATSListen) {
+		report("CARELOG_NATS_LISTEN", "others can reach that address, and passwords and health records would cross the network in the clear: "+
+			"set CARELOG_NATS_TLS_CERT and CARELOG_NATS_TLS_KEY, or listen on 127.0.0.1, or set CARELOG_NATS_PLAINTEXT to true if the network encrypts")
+	}
+	return problems
+}
+
+func isLoopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return true // checkAddr has reported it
+	}
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
+}
+
+// natsOptions reads the files that the settings name.
+func (c *Config) natsOptions(logger *slog.Logger) (natsOptions, error) {
+	options := natsOptions{
+		Dir:      filepath.Join(c.DataDir, "nats"),
+		MaxBytes: c.StreamMaxBytes,
+		Logger:   logger,
+		Listen:   c.NATSListen,
+	}
+	if c.NATSListen == "" {
+		return options, nil
+	}
+	var err error
+	if options.Subscribers, err = readSubscribers(c.NATSSubscribers); err != nil {
+		return options, fmt.Errorf("CARELOG_NATS_SUBSCRIBERS: %w", err)
+	}
+	if len(options.Subscribers) == 0 {
+		return options, fmt.Errorf("CARELOG_NATS_SUBSCRIBERS: nobody is in %s: %s", c.NATSSubscribers, subscriberMend)
+	}
+	if c.NATSCert != "" {
+		certificate := func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+			pair, err := tls.LoadX509KeyPair(c.NATSCert, c.NATSKey)
+			return &pair, err
+		}
+		if _, err := certificate(nil); err != nil {
+			return options, fmt.Errorf("CARELOG_NATS_TLS_CERT: %w", err)
+		}
+		options.TLS = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: certificate}
+	}
+	return options, nil
+}
+
+// serverOptions are those of the NATS server. Without an address it has the same
+// accounts, so the event stream stays where it is when one is set later.
+func (n *natsServer) serverOptions() (*natsserver.Options, error) {
+	own, err := bcrypt.GenerateFromPassword([]byte(n.password), bcrypt.MinCost) // the server warns of plain ones
+	if err != nil {
+		return nil, err
+	}
+	accounts, err := natsAccounts(strconv.Quote(string(own)), n.options.Subscribers)
+	if err != nil {
+		return nil, err
+	}
+	options := &natsserver.Options{
+		ServerName:             "carelog",
+		DontListen:             true,
+		NoSigs:                 true,
+		MaxPayload:             1 << 20,
+		JetStream:              true,
+		DisableJetStreamBanner: true,
+		StoreDir:               n.options.Dir,
+		SyncInterval:           time.Second,
+		JetStreamMaxMemory:     64 << 20,
+		JetStreamMaxStore:      n.options.MaxBytes + 64<<20, // beside the event stream there are consumers' states
+	}
+	if err := options.ProcessConfigString(accounts); err != nil {
+		return nil, fmt.Errorf("configure the NATS server: %w", err)
+	}
+	if n.options.Listen == "" {
+		return options, nil
+	}
+	// The server would take half a minute to tell that it cannot have an address.
+	probe, err := net.Listen("tcp", n.options.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("%w: set CARELOG_NATS_LISTEN to another address", err)
+	}
+	if err := probe.Close(); err != nil {
+		return nil, err
+	}
+	host, port, err := net.SplitHostPort(probe.Addr().String())
+	if err != nil {
+		return nil, err
+	}
+	options.DontListen = false
+	options.Host = host
+	if options.Port, err = strconv.Atoi(port); err != nil {
+		return nil, err
+	}
+	options.MaxConn = 1024
+	if n.options.TLS != nil {
+		options.TLSConfig = n.options.TLS
+		options.TLSTimeout = 2
+	}
+	return options, nil
+}

@@ -1,0 +1,187 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// subscribed is a server that subscribers can connect to.
+type subscribed struct {
+	*running
+	config    Config
+	url       string            // of its NATS server
+	passwords map[string]string // of the subscribers
+}
+
+// listen makes subscribers and lets them connect to the NATS server of a
+// configuration, at an address that stays the same.
+func listen(t *testing.T, config *Config, names ...string) (url string, passwords map[string]string) {
+	t.Helper()
+	config.NATSSubscribers = filepath.Join(t.TempDir(), "subscribers")
+	passwords = map[string]string{}
+	for _, name := range names {
+		var password bytes.Buffer
+		if err := addSubscriber(&password, config.NATSSubscribers, name); err != nil {
+			t.Fatal(err)
+		}
+		passwords[name] = strings.TrimSpace(password.String())
+	}
+	config.NATSListen = freeAddress(t)
+	return "nats://" + config.NATSListen, passwords
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer free.Close()
+	return free.Addr().String()
+}
+
+func startSubscribed(t *testing.T, names ...string) *subscribed {
+	t.Helper()
+	s := &subscribed{config: databaseConfig(t)}
+	s.url, s.passwords = listen(t, &s.config, names...)
+	s.running = start(t, s.config)
+	return s
+}
+
+// as connects a subscriber, as the README says.
+func (s *subscribed) as(t *testing.T, name string) (*nats.Conn, jetstream.JetStream) {
+	t.Helper()
+	conn, err := nats.Connect(s.url, nats.UserInfo(name, s.passwords[name]), nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(conn.Close)
+	js, err := jetstream.NewWithDomain(conn, "carelog")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return conn, js
+}
+
+// positions takes so many messages and answers their positions.
+func positions(t *testing.T, consumer jetstream.Consumer, count int) (positions []int) {
+	t.Helper()
+	batch, err := consumer.Fetch(count, jetstream.FetchMaxWait(10*time.Second))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for msg := range batch.Messages() {
+		position, err := strconv.Atoi(msg.Headers().Get("Carelog-Position"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		positions = append(positions, position)
+		// An ordered consumer needs none, and takes it.
+		if err := msg.Ack(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if batch.Error() != nil || len(positions) != count {
+		t.Fatalf("%d of %d messages came: %v", len(positions), count, batch.Error())
+	}
+	return positions
+}
+
+func mustBeFrom(t *testing.T, positions []int, first int) {
+	t.Helper()
+	for i, position := range positions {
+		if position != first+i {
+			t.Fatalf("positions %v, not from %d on", positions, first)
+		}
+	}
+}
+
+func TestSubscribersNeedAPassword(t *testing.T) {
+	t.Parallel()
+	s := startSubscribed(t, "billing", "research")
+	for what, user := range map[string]nats.Option{
+		"nobody":                nats.Name("nobody"),
+		"another's password":    nats.UserInfo("billing", s.passwords["research"]),
+		"Carelog itself":        nats.UserInfo("carelog", s.passwords["billing"]),
+		"Carelog, no password":  nats.UserInfo("carelog", ""),
+		"the hash for password": nats.UserInfo("billing", s.program.nats.options.Subscribers[0].Hash),
+	} {
+		conn, err := nats.Connect(s.url, user)
+		if err == nil {
+			conn.Close()
+		}
+		if !errors.Is(err, nats.ErrAuthorization) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	for _, name := range []string{"billing", "research"} {
+		if conn, _ := s.as(t, name); !conn.IsConnected() {
+			t.Errorf("%s is not connected", name)
+		}
+	}
+}
+
+// TestConsumersThatAreRefused are those that could harm others.
+func TestConsumersThatAreRefused(t *testing.T) {
+	t.Parallel()
+	s := startSubscribed(t, "billing", "research")
+	conn, js := s.as(t, "billing")
+	for what, test := range map[string]struct {
+		config jetstream.ConsumerConfig
+		want   string
+	}{
+		"durable by another name": {jetstream.ConsumerConfig{Durable: "billing2"}, "must have its subscriber's name"},
+		"not durable by its name": {jetstream.ConsumerConfig{Name: "billing"}, "is for the durable consumer"},
+		"a name to guess":         {jetstream.ConsumerConfig{Name: "export"}, "could be guessed"},
+		"kept for an hour":        {jetstream.ConsumerConfig{Name: "fqT8zWcXv0", InactiveThreshold: time.Hour}, "more than 10m0s"},
+	} {
+		_, err := js.CreateConsumer(t.Context(), "CARELOG", test.config)
+		if err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	_, err := js.CreatePushConsumer(t.Context(), "CARELOG", jetstream.ConsumerConfig{Durable: "billing", DeliverSubject: "_INBOX.x"})
+	if err == nil || !strings.Contains(err.Error(), "pull from it instead") {
+		t.Errorf("a push consumer: %v", err)
+	}
+	// NATS does not mind how the names of JSON are written.
+	for _, name := range []string{"deliver_subject", "DELIVER_SUBJECT"} {
+		body := fmt.Sprintf(`{"stream_name":"CARELOG","config":{"name":"fqT8zWcXv0","ack_policy":"none",%q:"_INBOX.x"}}`, name)
+		got, err := conn.Request("$JS.carelog.API.CONSUMER.CREATE.CARELOG.fqT8zWcXv0", []byte(body), 5*time.Second)
+		if err != nil || !strings.Contains(string(got.Data), "pull from it instead") {
+			t.Errorf("%s: %s, %v", name, got.Data, err)
+		}
+	}
+	if got, err := conn.Request("$JS.carelog.API.CONSUMER.CREATE.CARELOG.fqT8zWcXv0", []byte("{"), 5*time.Second); err != nil || !strings.Contains(string(got.Data), "is not JSON") {
+		t.Errorf("no JSON: %v", err)
+	}
+	for i := range maxEphemeralConsumers + 1 {
+		_, err := js.CreateConsumer(t.Context(), "CARELOG", jetstream.ConsumerConfig{InactiveThreshold: time.Minute})
+		if i < maxEphemeralConsumers && err != nil {
+			t.Fatalf("consumer %d: %v", i, err)
+		}
+		if i == maxEphemeralConsumers && (err == nil || !strings.Contains(err.Error(), "has 64 consumers already")) {
+			t.Errorf("consumer %d: %v", i, err)
+		}
+	}
+	if _, err := js.CreateConsumer(t.Context(), "CARELOG", jetstream.ConsumerConfig{Durable: "billing"}); err != nil {
+		t.Errorf("the durable one: %v", err)
+	}
+	_, other := s.as(t, "research")
+	if _, err := other.CreateConsumer(t.Context(), "CARELOG", jetstream.ConsumerConfig{}); err != nil {
+		t.Errorf("another subscriber's: %v", err)
+	}
+}
+
+// maxEphemeralConsumers is what events/bus lets a subscriber have.
+const maxEphemeralConsumers = 64

@@ -1,0 +1,160 @@
+package bus
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// GuardSubject is where a subscriber's requests for a consumer arrive, as
+// GuardSubject.<subscriber>.<consumer>[.<filter>]. The accounts of the NATS server see to
+// it that nobody asks under another's name.
+const GuardSubject = "carelog.subscribers"
+
+// subscriberMetadata is the key in a consumer's metadata that holds whose it is.
+const subscriberMetadata = "carelog-subscriber"
+
+const (
+	maxEphemeral = 64               // consumers of a subscriber, beside the durable one
+	maxInactive  = 10 * time.Minute // after which a consumer that nobody reads from is forgotten, unless it is durable
+)
+
+// Guard makes consumers for subscribers. Permissions of NATS see a request's
+// subject and not what is in it: a consumer may be told to send its messages to any
+// subject of the account that the NATS stream is in, by whatever name it wants, and
+// there may be any number of them. So the Guard passes on only what harms nobody. It is
+// needed for making and changing consumers, not for using them.
+type Guard struct {
+	conn   *Conn
+	stream string
+	log    *slog.Logger
+}
+
+// NewGuard returns the guard of the NATS stream with that name.
+func NewGuard(conn *Conn, stream string, log *slog.Logger) *Guard {
+	return &Guard{conn: conn, stream: stream, log: log}
+}
+
+// consumerRequest is a request for a consumer in JetStream's API. What the client
+// library does not know of is not passed on.
+type consumerRequest struct {
+	Stream string                   `json:"stream_name"`
+	Config jetstream.ConsumerConfig `json:"config"`
+	Action string                   `json:"action,omitempty"`
+}
+
+// Run answers requests until ctx is done, one at a time. Of several processes one
+// answers each.
+func (g *Guard) Run(ctx context.Context) error {
+	requests := make(chan *nats.Msg, 64)
+	subscription, err := g.conn.nc.ChanQueueSubscribe(GuardSubject+".*.>", "carelog", requests)
+	if err != nil {
+		return fmt.Errorf("take requests for consumers: %w", err)
+	}
+	defer func() { _ = subscription.Unsubscribe() }() // fails when the connection is closed, which is as good
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case request := <-requests:
+			if err := request.Respond(g.answer(ctx, request)); err != nil {
+				g.log.Warn("a request for a consumer could not be answered", "error", err)
+			}
+		}
+	}
+}
+
+// answer is JetStream's, or a refusal.
+func (g *Guard) answer(ctx context.Context, msg *nats.Msg) []byte {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	defer g.conn.untilLost(cancel)()
+	subscriber, tail, _ := strings.Cut(strings.TrimPrefix(msg.Subject, GuardSubject+"."), ".")
+	name, _, _ := strings.Cut(tail, ".")
+	var request consumerRequest
+	if err := json.Unmarshal(msg.Data, &request); err != nil {
+		return refuse(errors.New("the request is not JSON as JetStream's API has it"))
+	}
+	if err := g.allow(ctx, subscriber, name, &request); err != nil {
+		g.log.Warn("a consumer is refused", "subscriber", subscriber, "reason", err)
+		return refuse(err)
+	}
+	body, err := json.Marshal(request)
+	if err != nil {
+		return refuse(errors.New("the request cannot be passed on"))
+	}
+	answer, err := g.conn.nc.RequestWithContext(ctx, "$JS.API.CONSUMER.CREATE."+g.stream+"."+tail, body)
+	if err != nil {
+		g.log.Warn("a consumer could not be made", "subscriber", subscriber, "error", err)
+		return refuse(errors.New("JetStream does not answer at the moment: try again"))
+	}
+	return answer.Data
+}
+
+// allow decides on a request, and notes in it whose consumer it makes. JetStream itself
+// compares the names in it with those of the subject.
+func (g *Guard) allow(ctx context.Context, subscriber, name string, request *consumerRequest) error {
+	c := &request.Config
+	switch {
+	case c.DeliverSubject != "" || c.DeliverGroup != "":
+		return errors.New("a consumer that sends to a subject is not allowed: pull from it instead")
+	case c.Durable != "" && name != subscriber:
+		return fmt.Errorf("a durable consumer must have its subscriber's name, %s", subscriber)
+	case c.Durable == "" && name == subscriber:
+		return fmt.Errorf("the name %s is for the durable consumer: use a random one, or make it durable", subscriber)
+	case c.Durable == "" && len(name) < 8:
+		return errors.New("the name could be guessed by another subscriber: use a random one of 8 characters or more")
+	case c.Durable == "" && c.InactiveThreshold > maxInactive:
+		return fmt.Errorf("inactive_threshold is more than %v", maxInactive)
+	}
+	if c.Metadata == nil {
+		c.Metadata = map[string]string{}
+	}
+	c.Metadata[subscriberMetadata] = subscriber
+	if c.Durable != "" {
+		return nil
+	}
+	count, err := g.count(ctx, subscriber)
+	switch {
+	case err != nil:
+		g.log.Warn("the consumers of a subscriber could not be counted", "subscriber", subscriber, "error", err)
+		return errors.New("JetStream does not answer at the moment: try again")
+	case count >= maxEphemeral:
+		return fmt.Errorf("the subscriber has %d consumers already: delete those that are not needed", count)
+	}
+	return nil
+}
+
+// count tells how many consumers a subscriber has that are not durable.
+func (g *Guard) count(ctx context.Context, subscriber string) (count int, err error) {
+	stream, err := g.conn.js.Stream(ctx, g.stream)
+	if err != nil {
+		return 0, err
+	}
+	consumers := stream.ListConsumers(ctx)
+	for info := range consumers.Info() {
+		if info.Config.Durable == "" && info.Config.Metadata[subscriberMetadata] == subscriber {
+			count++
+		}
+	}
+	return count, consumers.Err()
+}
+
+// refuse is an answer as JetStream gives it, with its code for a bad request.
+func refuse(reason error) []byte {
+	answer, err := json.Marshal(map[string]any{
+		"type":  "io.nats.jetstream.api.v1.consumer_create_response",
+		"error": jetstream.APIError{Code: 400, ErrorCode: 10003, Description: "carelog: " + reason.Error()},
+	})
+	if err != nil {
+		panic(err) // strings and numbers
+	}
+	return answer
+}
