@@ -2,8 +2,6 @@ package httpapi
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
@@ -19,11 +17,6 @@ import (
 var (
 	forbidden  = newDetail(http.StatusForbidden, "You do not have permission to perform this action.")
 	notOneself = newDetail(http.StatusBadRequest, "An admin cannot disable the own account, nor give up the own role: another admin can, or an operator.")
-)
-
-const (
-	notAListOf  = `Expected a list of items but got type "%s".`
-	notABoolean = "Must be a valid boolean."
 )
 
 // permit lets the user of a request that has one of these roles through, and
@@ -118,44 +111,6 @@ func readUserChange(r *http.Request) (commands.AmendUser, error) {
 	f := newForm(b, true)
 	change := commands.AmendUser{ID: pathID(r), Active: f.boolean("active"), Roles: f.roles("roles")}
 	return change, f.err()
-}
-
-// boolean reads true or false.
-func (f *form) boolean(name string) *bool {
-	v, ok := f.value(name)
-	if !ok {
-		return nil
-	}
-	truth, err := strconv.ParseBool(v.text)
-	if err != nil || v.kind != kindBool && v.kind != kindString {
-		f.fail(name, notABoolean)
-		return nil
-	}
-	return &truth
-}
-
-// roles reads a list of roles.
-func (f *form) roles(name string) *[]events.Role {
-	v, ok := f.value(name)
-	if !ok {
-		return nil
-	}
-	roles := []events.Role{}
-	if v.kind != kindList {
-		f.fail(name, fmt.Sprintf(notAListOf, v.kind))
-		return nil
-	}
-	if err := json.Unmarshal([]byte(v.text), &roles); err != nil {
-		f.fail(name, notText)
-		return nil
-	}
-	for _, role := range roles {
-		if !slices.Contains(events.Roles(), role) {
-			f.fail(name, `"`+string(role)+`" is not a valid choice.`)
-			return nil
-		}
-	}
-	return &roles
 }
 
 // userHistory answers GET /api/users/{id}/history/: for auditors, and one's own.

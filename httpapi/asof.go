@@ -23,9 +23,9 @@ var (
 	afterTheLastOne = newFieldError(asOfParameter, "The log has not come to this position yet.")
 )
 
-// orThen guards a handler that reads what is there now, by one for what was there
+// orAsOf guards a handler that reads what is there now, by one for what was there
 // at a position: with as_of in the URL that one answers.
-func (a *api) orThen(now handler, then func(w http.ResponseWriter, r *http.Request, at events.Position) error) handler {
+func (a *api) orAsOf(now handler, then func(w http.ResponseWriter, r *http.Request, at events.Position) error) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		if !strings.Contains(r.URL.RawQuery, asOfParameter) {
 			return now(w, r)
@@ -74,8 +74,8 @@ func (a *api) positionOf(ctx context.Context, asked string) (events.Position, er
 	return position, err
 }
 
-// serveListThen answers with a list that was read as a whole.
-func serveListThen[R any](a *api, w http.ResponseWriter, r *http.Request, read func(context.Context) ([]R, error), appendRow func([]byte, R) []byte) error {
+// serveListAsOf answers with a list that was read as a whole.
+func serveListAsOf[R any](a *api, w http.ResponseWriter, r *http.Request, read func(context.Context) ([]R, error), appendRow func([]byte, R) []byte) error {
 	all := func(ctx context.Context, _ projections.Session) ([]R, error) { return read(ctx) }
 	part := func(ctx context.Context, _ projections.Session, limit, offset int64) (projections.Page[R], error) {
 		rows, err := read(ctx)
@@ -86,13 +86,13 @@ func serveListThen[R any](a *api, w http.ResponseWriter, r *http.Request, read f
 	return serveList(a, w, r, all, part, appendRow)
 }
 
-func (a *api) listPatientsThen(w http.ResponseWriter, r *http.Request, at events.Position) error {
-	return serveListThen(a, w, r, func(ctx context.Context) ([]projections.Patient, error) {
+func (a *api) listPatientsAsOf(w http.ResponseWriter, r *http.Request, at events.Position) error {
+	return serveListAsOf(a, w, r, func(ctx context.Context) ([]projections.Patient, error) {
 		return a.history.Patients(ctx, userOf(r).User, at)
 	}, appendPatientRow)
 }
 
-func (a *api) getPatientThen(w http.ResponseWriter, r *http.Request, at events.Position) error {
+func (a *api) getPatientAsOf(w http.ResponseWriter, r *http.Request, at events.Position) error {
 	patient, err := a.history.Patient(r.Context(), pathID(r), history.Viewer{User: userOf(r).User}, at)
 	if err != nil {
 		return err
@@ -101,13 +101,13 @@ func (a *api) getPatientThen(w http.ResponseWriter, r *http.Request, at events.P
 	return nil
 }
 
-func (a *api) listDoctorsThen(w http.ResponseWriter, r *http.Request, at events.Position) error {
-	return serveListThen(a, w, r, func(ctx context.Context) ([]projections.Doctor, error) {
+func (a *api) listDoctorsAsOf(w http.ResponseWriter, r *http.Request, at events.Position) error {
+	return serveListAsOf(a, w, r, func(ctx context.Context) ([]projections.Doctor, error) {
 		return a.history.Doctors(ctx, at)
 	}, appendDoctorRow)
 }
 
-func (a *api) getDoctorThen(w http.ResponseWriter, r *http.Request, at events.Position) error {
+func (a *api) getDoctorAsOf(w http.ResponseWriter, r *http.Request, at events.Position) error {
 	doctor, err := a.history.Doctor(r.Context(), pathID(r), at)
 	if err != nil {
 		return err
@@ -116,14 +116,14 @@ func (a *api) getDoctorThen(w http.ResponseWriter, r *http.Request, at events.Po
 	return nil
 }
 
-func (a *api) listMappingsThen(w http.ResponseWriter, r *http.Request, at events.Position) error {
-	return serveListThen(a, w, r, func(ctx context.Context) ([]projections.Mapping, error) {
+func (a *api) listMappingsAsOf(w http.ResponseWriter, r *http.Request, at events.Position) error {
+	return serveListAsOf(a, w, r, func(ctx context.Context) ([]projections.Mapping, error) {
 		return a.history.Mappings(ctx, userOf(r).User, at)
 	}, appendMappingRow)
 }
 
-func (a *api) listPatientMappingsThen(w http.ResponseWriter, r *http.Request, at events.Position) error {
-	return serveListThen(a, w, r, func(ctx context.Context) ([]projections.Mapping, error) {
+func (a *api) listPatientMappingsAsOf(w http.ResponseWriter, r *http.Request, at events.Position) error {
+	return serveListAsOf(a, w, r, func(ctx context.Context) ([]projections.Mapping, error) {
 		return a.history.PatientMappings(ctx, userOf(r).User, pathID(r), at)
 	}, appendMappingRow)
 }

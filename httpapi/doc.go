@@ -12,20 +12,23 @@
 //	cors.go              answers preflights, where origins are allowed at all
 //	routes.go            the one table of routes: 404, then the checks below
 //	negotiation.go       406
-//	auth.go, tokens.go   401 (verified.go remembers what was good)
+//	auth.go, tokens.go   401 (verified.go remembers what was good; ticket.go: of a stream without a header)
+//	account.go           403: who has a role
 //	admission.go         503: how many are served at once
 //	position.go          what reads and writes wait for
 //	idempotency.go       400: what the client knows a change by
-//	patient.go, ...      the handler, one file per noun (schemas.go: how events look)
+//	patient.go, ...      the handler, one file per noun (account.go: users, for those with a role;
+//	                     history.go, asof.go: what was; events.go, eventstream.go: what is followed;
+//	                     schemas.go: how events look)
 //	etag.go              304, 412: what the client believes about the record
 //	page.go              which part of a list it asks for
 //	body.go, form.go     413, 415, 400: what the body says (room.go: how much all bodies may take)
 //	throttle.go          429: login and registration, by account and client_address.go
 //	errors.go            the one table from error to status, when there was one
-//	write.go             JSON, to the byte
+//	write.go             JSON, to the byte (outgoing.go: bit by bit)
 //
 // The checks of a route come in the order of the reference application:
-// Accept 406, authentication 401, method 405, existence 404, media type 415,
+// Accept 406, authentication 401, role 403, method 405, existence 404, media type 415,
 // JSON 400, fields 400, and before a password is hashed 429. So a request without
 // credentials is told nothing else, and a record that is not there hides what is
 // wrong with the body. A 503 because of too many requests comes after the 405,
@@ -36,11 +39,13 @@
 //
 // # Reads
 //
-// A read is one query, and that query checks the state of the user in the same
+// A read of the tables is one query, and that query checks the state of the user in the same
 // SQL statement, and that the password was not changed since the token was
 // issued: one snapshot answers all. A token alone is checked without a database.
 // A user who registered a moment ago may not be in the read tables yet; then the
-// log is asked, and the read tables are waited for ([asUser]).
+// log is asked, and the read tables are waited for ([asUser]). Histories, what was at
+// a moment (as_of) and events are read from the log; there the user is checked
+// first, by a query of its own.
 //
 // # Writes
 //
@@ -71,6 +76,8 @@
 //     long ([admission]); so the database, its connections and the appender have
 //     no more before them than that
 //   - connections, of which the quiet ones make room for others ([connections])
+//   - streams of events: 64 begin at once, others wait longer than other requests do,
+//     since browsers that are refused do not try again; 2048 are open
 //   - large bodies and long answers in memory, while their clients are slow
 //     ([room]); headers, by [NewServer]
 //   - passwords that are hashed ([ErrBusy]), and what is remembered of tokens and
@@ -84,7 +91,7 @@
 //
 // # What this package does not know
 //
-// It imports commands, projections and events, and neither the database nor the
+// It imports commands, projections (with history and feed) and events, and neither the database nor the
 // bus. What it needs of accounts (passwords, refresh tokens) it declares as
 // [Accounts]; the program joins the two.
 package httpapi

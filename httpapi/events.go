@@ -1,12 +1,10 @@
 package httpapi
 
 import (
-	"context"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/carelog/carelog/events"
 	"github.com/carelog/carelog/projections"
@@ -29,7 +27,7 @@ type eventsAsked struct {
 	user   projections.Session
 	filter feed.Filter
 	after  events.Position
-	limit  int // 0: no limit
+	limit  int // 0: no limit; a stream has none
 }
 
 // listEvents answers GET /api/events/: the events that the user may see, as
@@ -64,12 +62,10 @@ func (a *api) listEvents(w http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			return err
 		}
-		if len(documents) == asked.limit {
-			break
-		}
 		documents = append(documents, e.Document)
-		if next = e.Position; len(documents) < asked.limit {
-			next = head
+		if len(documents) == asked.limit {
+			next = e.Position
+			break
 		}
 	}
 	return a.writeLong(w, r, func(dst []byte) []byte {
@@ -179,71 +175,16 @@ func (a *api) writeEventLines(w http.ResponseWriter, r *http.Request, asked even
 	defer out.end()
 	n := 0
 	for e, err := range a.feed.Read(out.ctx, asked.filter, asked.after, head) {
-		if err == nil && asked.limit > 0 && n == asked.limit {
-			break
-		}
-		if n++; err == nil {
-			out.buffer = append(append(out.buffer, e.Document...), '\n')
-			err = out.flushAt(chunk)
-		}
 		if err != nil {
 			a.cutOff(r, err)
 		}
+		out.buffer = append(append(out.buffer, e.Document...), '\n')
+		if err := out.flushAt(chunk); err != nil {
+			a.cutOff(r, err)
+		}
+		if n++; n == asked.limit {
+			break
+		}
 	}
 	return out.flushAt(1)
-}
-
-// cutOff ends an answer in the middle.
-func (a *api) cutOff(r *http.Request, err error) {
-	if requestOf(r.Context()).client.Err() == nil {
-		a.logger.Warn("a stream of events was cut off", "request_id", requestOf(r.Context()).id, "error", err.Error())
-	}
-	panic(http.ErrAbortHandler)
-}
-
-// outgoing is an answer that is sent bit by bit.
-type outgoing struct {
-	ctx     context.Context // ends when the client is gone
-	api     *api
-	w       http.ResponseWriter
-	control *http.ResponseController
-	buffer  []byte
-}
-
-// sendWithin is how long a client may take for what is sent at a time.
-const sendWithin = 10 * time.Second
-
-// maxStreams is how many answers are sent bit by bit at once.
-const maxStreams = 2048
-
-// beginStream begins an answer that may take longer than others. It must be ended.
-func (a *api) beginStream(w http.ResponseWriter, r *http.Request, contentType string) (*outgoing, error) {
-	if a.streams.Add(1) > maxStreams {
-		a.streams.Add(-1)
-		return nil, overloaded
-	}
-	out := &outgoing{ctx: requestOf(r.Context()).client, api: a, w: w, control: http.NewResponseController(w)}
-	_ = out.control.SetReadDeadline(time.Time{}) // the client need not send anything
-	h := w.Header()
-	h.Set("Content-Type", contentType)
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Accel-Buffering", "no") // a proxy passes on what there is
-	w.WriteHeader(http.StatusOK)
-	return out, nil
-}
-
-// end makes room for another.
-func (o *outgoing) end() { o.api.streams.Add(-1) }
-
-// flushAt sends what is in the buffer, if that is so much.
-func (o *outgoing) flushAt(least int) error {
-	if len(o.buffer) < least {
-		return nil
-	}
-	_ = o.control.SetWriteDeadline(time.Now().Add(sendWithin)) // fails where there is no connection, as in tests
-	if _, err := o.w.Write(o.buffer); err != nil {
-		return err
-	}
-	o.buffer = o.buffer[:0]
-	return o.control.Flush()
 }

@@ -90,7 +90,7 @@ func (a *api) follow(ctx context.Context, out *outgoing, asked eventsAsked) endO
 			return whyEnded(ctx, ctx.Err())
 		}
 		live = true
-		endsRight := false
+		rightsMayHaveChanged := false
 		for _, e := range news {
 			if asked.filter.Matches(e.Recorded) {
 				out.buffer = appendServerSent(out.buffer, e)
@@ -98,7 +98,7 @@ func (a *api) follow(ctx context.Context, out *outgoing, asked eventsAsked) endO
 					return endOfStream{}
 				}
 			}
-			endsRight = endsRight || e.Type.Entity() == events.User
+			rightsMayHaveChanged = rightsMayHaveChanged || e.Type.Entity() == events.User
 		}
 		if len(news) == 0 {
 			out.buffer = append(out.buffer, ": still there\n\n"...)
@@ -106,7 +106,7 @@ func (a *api) follow(ctx context.Context, out *outgoing, asked eventsAsked) endO
 		if err := out.flushAt(1); err != nil {
 			return endOfStream{}
 		}
-		if endsRight || time.Since(looked) > heartbeat {
+		if rightsMayHaveChanged || time.Since(looked) > heartbeat {
 			looked = time.Now()
 			viewer, err := a.viewer(ctx, asked.user)
 			if err != nil || viewer != asked.filter.Viewer {

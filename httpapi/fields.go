@@ -1,16 +1,22 @@
 package httpapi
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/carelog/carelog/events"
 )
 
 const (
 	notText  = "Not a valid string."
 	notEmail = "Enter a valid email address."
+
+	notABoolean = "Must be a valid boolean."
+	notAListOf  = `Expected a list of items but got type "%s".`
 )
 
 // text reads a text of at most maxLen characters (code points; 0: any number),
@@ -199,4 +205,42 @@ func (f *form) key(name string) *int64 {
 func (f *form) noSuchKey(name string) {
 	v, _ := f.body.get(name)
 	f.fail(name, `Invalid pk "`+v.str()+`" - object does not exist.`)
+}
+
+// boolean reads true or false.
+func (f *form) boolean(name string) *bool {
+	v, ok := f.value(name)
+	if !ok {
+		return nil
+	}
+	truth, err := strconv.ParseBool(v.text)
+	if err != nil || v.kind != kindBool && v.kind != kindString {
+		f.fail(name, notABoolean)
+		return nil
+	}
+	return &truth
+}
+
+// roles reads a list of roles.
+func (f *form) roles(name string) *[]events.Role {
+	v, ok := f.value(name)
+	if !ok {
+		return nil
+	}
+	roles := []events.Role{}
+	if v.kind != kindList {
+		f.fail(name, fmt.Sprintf(notAListOf, v.kind))
+		return nil
+	}
+	if err := json.Unmarshal([]byte(v.text), &roles); err != nil {
+		f.fail(name, notText)
+		return nil
+	}
+	for _, role := range roles {
+		if !slices.Contains(events.Roles(), role) {
+			f.fail(name, `"`+string(role)+`" is not a valid choice.`)
+			return nil
+		}
+	}
+	return &roles
 }

@@ -53,11 +53,11 @@ func (a *api) routes() []route {
 		{"/api/auth/refresh/", "Token Refresh", tokenIgnored, methods{"POST": a.account(a.refresh)}},
 
 		{"/api/patients/", "Patients", tokenRequired, methods{
-			"GET":  a.list(a.orThen(a.listPatients, a.listPatientsThen)),
+			"GET":  a.list(a.orAsOf(a.listPatients, a.listPatientsAsOf)),
 			"POST": a.change(a.registerPatient),
 		}},
 		{"/api/patients/{id}/", "Patient", tokenRequired, methods{
-			"GET":    a.query(a.orThen(a.getPatient, a.getPatientThen)),
+			"GET":    a.query(a.orAsOf(a.getPatient, a.getPatientAsOf)),
 			"PUT":    a.change(a.putPatient),
 			"PATCH":  a.change(a.patchPatient),
 			"DELETE": a.change(a.removePatient),
@@ -65,11 +65,11 @@ func (a *api) routes() []route {
 		{"/api/patients/{id}/history/", "Patient History", tokenRequired, methods{"GET": a.list(a.patientHistory)}},
 
 		{"/api/doctors/", "Doctors", tokenRequired, methods{
-			"GET":  a.list(a.orThen(a.listDoctors, a.listDoctorsThen)),
+			"GET":  a.list(a.orAsOf(a.listDoctors, a.listDoctorsAsOf)),
 			"POST": a.change(a.registerDoctor),
 		}},
 		{"/api/doctors/{id}/", "Doctor", tokenRequired, methods{
-			"GET":    a.query(a.orThen(a.getDoctor, a.getDoctorThen)),
+			"GET":    a.query(a.orAsOf(a.getDoctor, a.getDoctorAsOf)),
 			"PUT":    a.change(a.putDoctor),
 			"PATCH":  a.change(a.patchDoctor),
 			"DELETE": a.change(a.removeDoctor),
@@ -77,11 +77,11 @@ func (a *api) routes() []route {
 		{"/api/doctors/{id}/history/", "Doctor History", tokenRequired, methods{"GET": a.list(a.doctorHistory)}},
 
 		{"/api/patients/mappings/", "Mappings", tokenRequired, methods{
-			"GET":  a.list(a.orThen(a.listMappings, a.listMappingsThen)),
+			"GET":  a.list(a.orAsOf(a.listMappings, a.listMappingsAsOf)),
 			"POST": a.change(a.mapDoctor),
 		}},
 		{"/api/patients/mappings/{id}/", "Mappings of a Patient", tokenRequired, methods{
-			"GET": a.list(a.orThen(a.listPatientMappings, a.listPatientMappingsThen)), // id is the patient's
+			"GET": a.list(a.orAsOf(a.listPatientMappings, a.listPatientMappingsAsOf)), // id is the patient's
 		}},
 		{"/api/patients/mappings/delete/{id}/", "Mapping", tokenRequired, methods{
 			"DELETE": a.change(a.unmapDoctor),

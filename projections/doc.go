@@ -19,6 +19,9 @@
 // are the remedy. Projections that do not all stand at one position, as while one
 // is new, tell nothing, and the whole history is read from the log.
 //
+// What the tables do not keep, package history reads from the log, and package feed
+// hands on what is new.
+//
 // # Applying
 //
 // A [Projection] folds the events of a batch into the final state of the rows

@@ -96,26 +96,26 @@ func TestTourOfTheREADME(t *testing.T) {
 	checkNoPersonalData(t, "the program's log", server.log.String())
 }
 
-// TestScriptsOfTheREADME runs each script that follows the tour, after it and in
-// the same shell.
+// TestScriptsOfTheREADME runs the scripts that follow the tour, after it, one after
+// the other in the same shell, as a reader does.
 func TestScriptsOfTheREADME(t *testing.T) {
+	server := start(t, databaseConfig(t))
+	tour, _ := readScript(t, "tour")
+	script, want := "{ "+tour+"} >/dev/null\n", ""
 	for _, name := range []string{"retries", "history", "events"} {
-		t.Run(name, func(t *testing.T) {
-			server := start(t, databaseConfig(t))
-			tour, _ := readScript(t, "tour")
-			script, want := readScript(t, name)
-			shell := exec.Command("sh", "-eu", "-c", "{ "+tour+"} >/dev/null\n"+script)
-			shell.Env = append(os.Environ(), "BASE="+server.url)
-			var stderr strings.Builder
-			shell.Stderr = &stderr
-			output, err := shell.Output()
-			if err != nil {
-				t.Fatalf("the script fails: %v: %s", err, stderr.String())
-			}
-			if got, want := withoutChance(string(output)), withoutChance(want); got != want {
-				t.Errorf("the script answers\n%s\nand the README promises\n%s", got, want)
-			}
-		})
+		next, answers := readScript(t, name)
+		script, want = script+next, want+answers
+	}
+	shell := exec.Command("sh", "-eu", "-c", script)
+	shell.Env = append(os.Environ(), "BASE="+server.url)
+	var stderr strings.Builder
+	shell.Stderr = &stderr
+	output, err := shell.Output()
+	if err != nil {
+		t.Fatalf("the scripts fail: %v: %s", err, stderr.String())
+	}
+	if got, want := withoutChance(string(output)), withoutChance(want); got != want {
+		t.Errorf("the scripts answer\n%s\nand the README promises\n%s", got, want)
 	}
 }
 

@@ -1,4 +1,5 @@
-// Package bus carries recorded events from the log to those who apply them:
+// Package bus carries recorded events from the log to those who apply them, and to
+// subscribers of other systems:
 // Watermill over NATS JetStream. It is the one home of both in Carelog.
 //
 //	relay → Carrier → Publisher → NATS stream → Subscriber → Router → Feed → projections

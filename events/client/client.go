@@ -20,7 +20,7 @@ import (
 // Config says whom to follow. URL and Token are needed.
 type Config struct {
 	URL   string                                // of the API, like "https://carelog.example.com"
-	Token func(context.Context) (string, error) // answers an access token that is valid; asked again when one was refused
+	Token func(context.Context) (string, error) // answers an access token that is valid; asked again when one was refused. With NATS it must be an auditor's
 
 	NATS   *nats.Conn // to the NATS that Carelog publishes to; it is lent. Default nil: everything comes over HTTP
 	Stream string     // the NATS stream; default "CARELOG"

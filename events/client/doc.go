@@ -20,6 +20,8 @@
 //   - Whatever is lost on the way (a connection, the NATS stream, an event in it) is
 //     noticed by the positions, which have no gaps, and read over HTTP. While NATS is
 //     away, events come over HTTP, some seconds later.
+//   - Over HTTP a user gets only the events that the user may see, while NATS carries all:
+//     with NATS the token must be an auditor's, or what is read over HTTP would have gaps.
 //   - The events of another log are never handed over: [OtherLogError]. A log gets another
 //     id when it is restored or imported; then positions mean other events, and
 //     whoever follows has to start over, with position 0 and without Config.Log.

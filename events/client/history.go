@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -60,7 +61,7 @@ func (f *follower) page(ctx context.Context) (page, error) {
 			fresh = true
 		}
 		answer, err := f.ask(ctx)
-		if refused, ok := err.(*StatusError); ok && refused.Status == http.StatusUnauthorized && !fresh {
+		if refused, ok := errors.AsType[*StatusError](err); ok && refused.Status == http.StatusUnauthorized && !fresh {
 			f.token = ""
 			continue
 		}

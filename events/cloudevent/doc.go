@@ -38,7 +38,7 @@
 //     position 0.
 //   - Types are never renamed, and a published version never changes its schema. A
 //     new version is a new type here (".v2"), with all fields needed to handle it without
-//     the old one. Within a version fields may only be added where the schema allows it.
+//     the old one.
 //     What a subscriber does not know it must not fail on.
 //   - The NATS stream is bounded by age and size, and may be purged: what it no longer
 //     holds is in the log, and the HTTP feed reads that from the first event on.
