@@ -126,7 +126,7 @@ var settings = []setting{
 		set:   func(c *Config, s string) error { return setBool(&c.NATSPlaintext, s) }},
 	{name: "CARELOG_STREAM_REPLICAS", flag: "stream-replicas", initial: "1",
 		usage: "`number` of NATS servers of a cluster that keep the NATS stream: 1, 3 or 5",
-		set:   func(c *Config, s string) error { return setInt(&c.StreamReplicas, s, 1, 5) }},
+		set:   func(c *Config, s string) error { return setReplicas(&c.StreamReplicas, s) }},
 	{name: "CARELOG_STREAM_MAX_AGE", flag: "stream-max-age", initial: "72h",
 		usage: "`duration` that events stay on the NATS stream; all of them stay in PostgreSQL",
 		set:   func(c *Config, s string) error { return setDuration(&c.StreamMaxAge, s, time.Minute) }},

@@ -169,6 +169,15 @@ func setInt(target *int, s string, least, most int) error {
 	return nil
 }
 
+// setReplicas takes odd numbers, of which a majority is more than half.
+func setReplicas(target *int, s string) error {
+	var chosen string
+	if err := setOneOf(&chosen, s, "1", "3", "5"); err != nil {
+		return err
+	}
+	return setInt(target, chosen, 1, 5)
+}
+
 func setBool(target *bool, s string) error {
 	if s != "true" && s != "false" {
 		return fmt.Errorf("%q is neither: set it to true or false", s)

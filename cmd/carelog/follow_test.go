@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"os"
 	"os/exec"
@@ -86,6 +87,13 @@ func TestTheProgramThatFollows(t *testing.T) {
 	found := followBlock.FindSubmatch(page)
 	if found == nil {
 		t.Fatal("the page shows no program")
+	}
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Contains(readme, found[1]) {
+		t.Error("the README shows another program")
 	}
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "follow.go"), found[1], 0o600); err != nil {
