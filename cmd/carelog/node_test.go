@@ -133,8 +133,8 @@ func (p *nodeProgram) prints(t *testing.T, want string) {
 	})
 }
 
-// nodeClients installs testdata/node in a directory of its own. The test is skipped
-// where Node is not there, and cannot be had.
+// nodeClients installs testdata/node in a directory of its own. Where Node or the npm
+// registry is not there the test is skipped; whatever else goes wrong fails it.
 func nodeClients(t *testing.T) (dir string) {
 	t.Helper()
 	skip := func(missing string) {
@@ -167,13 +167,17 @@ func nodeClients(t *testing.T) (dir string) {
 	npm := exec.CommandContext(ctx, "npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts", "--fetch-retries=1", "--fetch-retry-mintimeout=1000")
 	npm.Dir, npm.WaitDelay = dir, time.Second
 	output, err := npm.CombinedOutput()
-	if code := npmCode.FindSubmatch(output); err != nil && (ctx.Err() != nil || code != nil && unreachable[string(code[1])]) {
-		skip(fmt.Sprintf("the npm registry cannot be reached, and npm has not all packages in its cache (%v: %s)", err, output))
+	code := npmCode.FindSubmatch(output)
+	switch {
+	case err == nil:
+		return dir
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		skip("the npm registry has not sent the packages within 90 seconds")
+	case code != nil && unreachable[string(code[1])]:
+		skip(fmt.Sprintf("the npm registry cannot be reached (%s), and npm has not all packages in its cache", code[1]))
 	}
-	if err != nil {
-		t.Fatalf("npm ci: %v: %s", err, output)
-	}
-	return dir
+	t.Fatalf("npm ci: %v: %s", err, output)
+	return ""
 }
 
 // npmCode is how npm tells what went wrong.
