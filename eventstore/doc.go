@@ -6,8 +6,8 @@
 //
 //   - An append is all or nothing, and durable when it is answered.
 //   - It happens only if its conditions hold, each of them: no event that matches
-//     a query exists after a position. Races between any number of processes are
-//     decided by the database.
+//     a query exists after a position, and the log reaches up to there. Races between
+//     any number of processes are decided by the database.
 //   - Positions are 1, 2, 3 … without gaps and in the order of commit: a reader
 //     that has seen position n never finds a new event at or below n. So a
 //     reader needs nothing but "position > what I have".

@@ -266,24 +266,3 @@ func TestTheLogKeepsItsIdentity(t *testing.T) {
 		t.Error("two databases hold one log")
 	}
 }
-
-// TestWhoDecidedOnEventsThatAreGoneIsRefused: the log went back to an earlier
-// state, as by a failover that lost commits. What holds after the position that
-// the decision rests on says nothing about what stands before it now.
-func TestWhoDecidedOnEventsThatAreGoneIsRefused(t *testing.T) {
-	url := pgtest.New(t)
-	s, conn := open(t, url), connect(t, url)
-	head := mustAppend(t, s, events.AppendCondition{}, event("a.done", "x:1"), event("a.done", "x:1"), event("a.done", "x:1"))
-	for _, item := range []events.QueryItem{
-		{Tags: []events.Tag{"y:1"}}, {Types: []events.Type{"b.done"}}, {Types: []events.Type{"b.done"}, Tags: []events.Tag{"y:1", "z:1"}},
-	} {
-		condition := events.AppendCondition{FailIfMatch: events.Query{item}, After: head}
-		head = mustAppend(t, s, condition, event("a.done"))
-		condition.After = head
-		execute(t, conn, `delete from events where position = $1`, head)
-		if _, err := s.Append(t.Context(), []events.Event{event("a.done")}, condition); !errors.Is(err, events.ErrConflict) {
-			t.Errorf("%v: %v", item, err)
-		}
-		head--
-	}
-}

@@ -52,7 +52,9 @@
 // Whether the user may act is checked by the append itself, for all but the first
 // change with a token (standing.go): what ends that right is an event, so the
 // command appends on the condition that there was none since the user was last
-// seen to have it. What is refused before that, or changes nothing, asks.
+// seen to have it. What is refused before that, or changes nothing, asks; and so
+// does a change after the database has gone back to an earlier state, as by a
+// failover that lost commits.
 //
 // A write reads its body into a command, hands it to [Commands], and answers
 // from what the command decided, never from the read tables. But it answers

@@ -161,7 +161,7 @@ func (p *Progress) restartAt(position events.Position) {
 func (p *Progress) looked(known, found events.Position) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if found < known && !p.leading { // the runner of this process looks for itself
+	if found < known && p.Checkpoint() == known && !p.leading { // else the runner of this process has found out more
 		p.restartAt(found)
 	}
 	p.advanceTo(found)

@@ -266,10 +266,15 @@ func TestADatabaseThatGoesBackTakesPositionsWithIt(t *testing.T) {
 		if err := p.Wait(t.Context(), 9); err != nil {
 			t.Errorf("who waits afterwards: %v", err)
 		}
-		p.restart(9)
+		p.restart(10)
+		p.restart(9) // this process's runner, which is about to lead
+		p.looked(10, 6)
+		if p.Checkpoint() != 9 || p.Restarts() != 2 {
+			t.Errorf("about to lead: checkpoint %d, %d restarts", p.Checkpoint(), p.Restarts())
+		}
 		p.lead(nil)
 		p.looked(9, 6) // the runner of this process knows better
-		if p.Checkpoint() != 9 || p.Restarts() != 1 {
+		if p.Checkpoint() != 9 || p.Restarts() != 2 {
 			t.Errorf("leading: checkpoint %d, %d restarts", p.Checkpoint(), p.Restarts())
 		}
 	})
