@@ -37,7 +37,7 @@ build: ## build bin/carelog
 .PHONY: test
 test: build ## run every test, with the race detector and a throwaway PostgreSQL
 	@$(POSTGRES)
-	bin/carelog with-postgres -- go test -race -timeout 9m ./...
+	bin/carelog with-postgres -- go test -race -timeout 20m ./...
 
 .PHONY: faults
 faults: build ## hurt a whole installation for 5 minutes (CARELOG_FAULTS_DURATION=1h: longer), and report
