@@ -182,7 +182,7 @@ func TestMistakesInEventsCommand(t *testing.T) {
 		"now":                             `unknown command "now" for "carelog events"`,
 		"--tag patient/1":                 `--tag: "patient/1" is no tag: write name:value, as patient:42`,
 		"--tag patient:":                  `--tag: "patient:" is no tag`,
-		"--type pateint":                  `--type: there is no type of events "pateint"; there are patient, doctor, mapping, user, doctor.amended`,
+		"--type pateint":                  `--type: there is no type of events "pateint"; there are patient, doctor, mapping, user, log, doctor.amended`,
 		"--type patient.died":             `--type: there is no type of events "patient.died"`,
 		"--actor 0":                       "--actor: the ids of users begin with 1",
 		"--since 0":                       "positions begin with 1",
