@@ -66,6 +66,7 @@ type AppendCondition struct {
 type Selection struct {
 	Query Query    // events that match it; without items: every event
 	Kind  Kind     // events of this kind of record, by their type ([Type.Entity]); only without a Query; empty: of every kind
+	Types []Type   // with a Kind: only events of these types; none: of all
 	Actor Actor    // events whose actor has these values, where they are not zero
 	After Position // events after this position
 	Until Position // events up to this position; 0: to the head of the log
@@ -75,7 +76,7 @@ type Selection struct {
 // that is in the log.
 func (s Selection) Matches(e Event, actor Actor) bool {
 	wants := s.Actor
-	return (len(s.Query) == 0 || s.Query.Matches(e.Type, e.Tags)) && (s.Kind == "" || s.Kind == e.Type.Entity()) &&
+	return (len(s.Query) == 0 || s.Query.Matches(e.Type, e.Tags)) && (s.Kind == "" || s.Kind == e.Type.Entity()) && (len(s.Types) == 0 || slices.Contains(s.Types, e.Type)) &&
 		(wants.UserID == 0 || wants.UserID == actor.UserID) && (wants.Tool == "" || wants.Tool == actor.Tool) &&
 		(wants.Operator == "" || wants.Operator == actor.Operator)
 }

@@ -291,9 +291,13 @@ func selection(q events.Query, after, until events.Position, args *arguments) st
 // and '/' are what follows ':' and '.'.
 func ofKind(selected events.Selection, args *arguments) string {
 	kind := string(selected.Kind)
+	ofType := ""
+	if len(selected.Types) > 0 {
+		ofType = ` and type = any(` + args.add(typeNames(selected.Types)) + `)`
+	}
 	return `select position from event_tags where tag >= ` + args.add(kind+":") + ` and tag < ` + args.add(kind+";") +
 		` and type >= ` + args.add(kind+".") + ` and type < ` + args.add(kind+"/") +
-		` and position > ` + args.add(int64(selected.After)) + upTo(selected, args)
+		ofType + ` and position > ` + args.add(int64(selected.After)) + upTo(selected, args)
 }
 
 func upTo(selected events.Selection, args *arguments) string {

@@ -18,7 +18,7 @@ func selects(s events.Selection, e events.Recorded) bool {
 	m, _ := e.DecodeMetadata()
 	matches := func(want, got string) bool { return want == "" || want == got }
 	return (len(s.Query) == 0 || s.Query.Matches(e.Type, e.Tags)) &&
-		(s.Kind == "" || e.Type.Entity() == s.Kind) &&
+		(s.Kind == "" || e.Type.Entity() == s.Kind) && (len(s.Types) == 0 || slices.Contains(s.Types, e.Type)) &&
 		e.Position > s.After && (s.Until == 0 || e.Position <= s.Until) &&
 		(s.Actor.UserID == 0 || s.Actor.UserID == m.Actor.UserID) &&
 		matches(s.Actor.Tool, m.Actor.Tool) && matches(s.Actor.Operator, m.Actor.Operator)
@@ -55,6 +55,7 @@ func TestStreamAnswersWhatIsSelected(t *testing.T) {
 		switch r.IntN(3) {
 		case 0:
 			selected.Kind = []events.Kind{events.Patient, events.Doctor, events.Mapping, events.User}[r.IntN(4)]
+			selected.Types = types[:r.IntN(len(types))]
 		case 1:
 			for range 1 + r.IntN(3) {
 				item := events.QueryItem{Tags: []events.Tag{events.PatientTag(r.Int64N(3)), events.DoctorTag(r.Int64N(3)), events.OwnerTag(r.Int64N(3))}[:r.IntN(3)]}

@@ -27,7 +27,7 @@ var (
 // at a position: with as_of in the URL that one answers.
 func (a *api) orAsOf(now handler, then func(w http.ResponseWriter, r *http.Request, at events.Position) error) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
-		if !strings.Contains(r.URL.RawQuery, asOfParameter) {
+		if r.URL.RawQuery == "" {
 			return now(w, r)
 		}
 		query, err := parseForm(r.URL.RawQuery, decoderFor(""))

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/carelog/carelog/events"
 	"github.com/carelog/carelog/projections"
@@ -22,9 +23,13 @@ const eventsPattern = "/api/events/"
 
 var eventForms = []string{streamType, linesType}
 
+// maxTags is how many tags an event can be asked to have: each is looked up.
+const maxTags = 8
+
 // eventsAsked is what a request asks of the feed.
 type eventsAsked struct {
 	user   projections.Session
+	looked time.Time // when the user's right to see was last looked at
 	filter feed.Filter
 	after  events.Position
 	limit  int // 0: no limit; a stream has none
@@ -97,7 +102,7 @@ func (a *api) eventsAsked(r *http.Request) (eventsAsked, error) {
 	if err != nil {
 		return eventsAsked{}, err
 	}
-	asked := eventsAsked{user: userOf(r), filter: feed.Filter{Viewer: viewer}}
+	asked := eventsAsked{user: userOf(r), looked: time.Now(), filter: feed.Filter{Viewer: viewer}}
 	query, err := parseForm(r.URL.RawQuery, decoderFor(""))
 	if err != nil {
 		return eventsAsked{}, err
@@ -129,10 +134,15 @@ func (a *api) eventsAsked(r *http.Request) (eventsAsked, error) {
 			if !slices.Contains(a.types, t) {
 				return eventsAsked{}, newFieldError("types", `"`+string(t)+`" is not a type of events.`)
 			}
-			asked.filter.Types = append(asked.filter.Types, t)
+			if !slices.Contains(asked.filter.Types, t) {
+				asked.filter.Types = append(asked.filter.Types, t)
+			}
 		}
 	}
 	if tags, given := query.get("tags"); given {
+		if strings.Count(tags.text, ",") >= maxTags {
+			return eventsAsked{}, newFieldError("tags", "Ensure there are no more than "+strconv.Itoa(maxTags)+" tags.")
+		}
 		for tag := range strings.SplitSeq(tags.text, ",") {
 			tag = strings.TrimSpace(tag)
 			if name, value, ok := strings.Cut(tag, ":"); !ok || name == "" || value == "" || strings.ContainsFunc(tag, isControl) {
@@ -175,6 +185,9 @@ func (a *api) writeEventLines(w http.ResponseWriter, r *http.Request, asked even
 	defer out.end()
 	n := 0
 	for e, err := range a.feed.Read(out.ctx, asked.filter, asked.after, head) {
+		if err == nil {
+			err = a.lookNowAndThen(out.ctx, &asked)
+		}
 		if err != nil {
 			a.cutOff(r, err)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -41,11 +42,9 @@ func (a *api) streamEvents(w http.ResponseWriter, r *http.Request, asked eventsA
 	}
 	defer out.end()
 	known := requestOf(r.Context())
-	ctx, cancel := context.WithDeadlineCause(out.ctx, known.standing.expires, errExpired)
-	defer cancel()
 	out.buffer = append(out.buffer, "retry: 1000\n\n"...)
-	why := a.follow(ctx, out, asked)
-	if out.ctx.Err() != nil || why == (endOfStream{}) {
+	why := a.follow(out.ctx, out, asked)
+	if known.client.Err() != nil || why == (endOfStream{}) {
 		return nil // the client is gone
 	}
 	out.buffer = append(out.buffer, "event: end\ndata: "...)
@@ -55,19 +54,17 @@ func (a *api) streamEvents(w http.ResponseWriter, r *http.Request, asked eventsA
 	return nil
 }
 
-var errExpired = errors.New("the token has expired")
-
 // follow sends events until there is a reason to end; none when the client takes
 // nothing any more.
 func (a *api) follow(ctx context.Context, out *outgoing, asked eventsAsked) endOfStream {
 	follower := a.feed.Follow(asked.after)
 	defer follower.Close()
-	sent, looked, live := asked.after, time.Now(), false
+	sent, live := asked.after, false
 	for {
 		if !live { // what there is in the log
 			head, err := a.log.Head(ctx)
 			if err == nil {
-				err = a.sendFromLog(ctx, out, asked, sent, head)
+				err = a.sendFromLog(ctx, out, &asked, sent, head)
 			}
 			if err != nil {
 				return whyEnded(ctx, err)
@@ -90,15 +87,27 @@ func (a *api) follow(ctx context.Context, out *outgoing, asked eventsAsked) endO
 			return whyEnded(ctx, ctx.Err())
 		}
 		live = true
-		rightsMayHaveChanged := false
 		for _, e := range news {
+			if e.Type.Entity() == events.User && slices.Contains(e.Tags, events.UserTag(asked.user.User)) {
+				// What the user may see may end here: what came before is seen, and what
+				// follows only if it does not.
+				if err := out.flushAt(1); err != nil {
+					return endOfStream{}
+				}
+				err := a.progress.Wait(ctx, e.Position)
+				if err == nil {
+					err = a.look(ctx, &asked)
+				}
+				if err != nil {
+					return whyEnded(ctx, err)
+				}
+			}
 			if asked.filter.Matches(e.Recorded) {
 				out.buffer = appendServerSent(out.buffer, e)
 				if err := out.flushAt(chunk); err != nil {
 					return endOfStream{}
 				}
 			}
-			rightsMayHaveChanged = rightsMayHaveChanged || e.Type.Entity() == events.User
 		}
 		if len(news) == 0 {
 			out.buffer = append(out.buffer, ": still there\n\n"...)
@@ -106,18 +115,40 @@ func (a *api) follow(ctx context.Context, out *outgoing, asked eventsAsked) endO
 		if err := out.flushAt(1); err != nil {
 			return endOfStream{}
 		}
-		if rightsMayHaveChanged || time.Since(looked) > heartbeat {
-			looked = time.Now()
-			viewer, err := a.viewer(ctx, asked.user)
-			if err != nil || viewer != asked.filter.Viewer {
+		if time.Since(asked.looked) > heartbeat {
+			if err := a.look(ctx, &asked); err != nil {
 				return whyEnded(ctx, err)
 			}
 		}
 	}
 }
 
-func (a *api) sendFromLog(ctx context.Context, out *outgoing, asked eventsAsked, after, until events.Position) error {
+// errSeesOthers: the user may see something else than when the stream began.
+var errSeesOthers = errors.New("what the user may see has changed")
+
+// look makes sure that the user may still see what was asked for.
+func (a *api) look(ctx context.Context, asked *eventsAsked) error {
+	viewer, err := a.viewer(ctx, asked.user)
+	if err == nil && viewer != asked.filter.Viewer {
+		err = errSeesOthers
+	}
+	asked.looked = time.Now()
+	return err
+}
+
+// lookNowAndThen is look once a second, while much is sent.
+func (a *api) lookNowAndThen(ctx context.Context, asked *eventsAsked) error {
+	if time.Since(asked.looked) < time.Second {
+		return nil
+	}
+	return a.look(ctx, asked)
+}
+
+func (a *api) sendFromLog(ctx context.Context, out *outgoing, asked *eventsAsked, after, until events.Position) error {
 	for e, err := range a.feed.Read(ctx, asked.filter, after, until) {
+		if err == nil {
+			err = a.lookNowAndThen(ctx, asked)
+		}
 		if err != nil {
 			return err
 		}
@@ -145,9 +176,9 @@ func whyEnded(ctx context.Context, err error) endOfStream {
 		return endExpired
 	case errors.Is(err, feed.ErrSlow):
 		return endSlow
-	case errors.Is(err, feed.ErrStopped):
+	case errors.Is(err, feed.ErrStopped), errors.Is(context.Cause(ctx), feed.ErrStopped):
 		return endStopping
-	case err == nil || answerTo(err).status == http.StatusUnauthorized:
+	case errors.Is(err, errSeesOthers), answerTo(err).status == http.StatusUnauthorized:
 		return endForbidden
 	}
 	return endFailed

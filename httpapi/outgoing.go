@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"time"
 )
@@ -16,7 +17,8 @@ func (a *api) cutOff(r *http.Request, err error) {
 
 // outgoing is an answer that is sent bit by bit.
 type outgoing struct {
-	ctx     context.Context // ends when the client is gone
+	ctx     context.Context // ends when the client is gone, the token has expired, or the feed stops
+	done    []func()
 	api     *api
 	w       http.ResponseWriter
 	control *http.ResponseController
@@ -35,7 +37,12 @@ func (a *api) beginStream(w http.ResponseWriter, r *http.Request, contentType st
 		a.streams.Add(-1)
 		return nil, a.admissions.streams.refuse()
 	}
-	out := &outgoing{ctx: requestOf(r.Context()).client, api: a, w: w, control: http.NewResponseController(w)}
+	known := requestOf(r.Context())
+	out := &outgoing{api: a, w: w, control: http.NewResponseController(w)}
+	ctx, stop := a.feed.While(known.client)
+	ctx, cancel := context.WithDeadlineCause(ctx, known.standing.expires, errExpired)
+	hurry := context.AfterFunc(ctx, func() { out.sendBy(lastWords) }) // a client that is slow holds nobody up
+	out.ctx, out.done = ctx, []func(){func() { hurry() }, cancel, stop}
 	_ = out.control.SetReadDeadline(time.Time{}) // the client need not send anything
 	h := w.Header()
 	h.Set("Content-Type", contentType)
@@ -45,15 +52,36 @@ func (a *api) beginStream(w http.ResponseWriter, r *http.Request, contentType st
 	return out, nil
 }
 
+// errExpired is the cause of the end of a stream's context.
+var errExpired = errors.New("the token has expired")
+
+// lastWords is how long a client may take for what is sent at the end.
+const lastWords = time.Second
+
 // end makes room for another.
-func (o *outgoing) end() { o.api.streams.Add(-1) }
+func (o *outgoing) end() {
+	for _, done := range o.done {
+		done()
+	}
+	o.api.streams.Add(-1)
+}
+
+// sendBy gives what is sent a deadline. That fails where there is no connection, as in
+// tests.
+func (o *outgoing) sendBy(within time.Duration) {
+	_ = o.control.SetWriteDeadline(time.Now().Add(within))
+}
 
 // flushAt sends what is in the buffer, if that is so much.
 func (o *outgoing) flushAt(least int) error {
 	if len(o.buffer) < least {
 		return nil
 	}
-	_ = o.control.SetWriteDeadline(time.Now().Add(sendWithin)) // fails where there is no connection, as in tests
+	if o.ctx.Err() == nil {
+		o.sendBy(sendWithin)
+	} else {
+		o.sendBy(lastWords)
+	}
 	if _, err := o.w.Write(o.buffer); err != nil {
 		return err
 	}

@@ -201,7 +201,7 @@ func (a *api) admit(rt route, r *http.Request) (handler, error) {
 		return handle, nil
 	}
 	user, err := a.authenticate(r)
-	if user == nil && err == nil && askedForm(r, rt.forms()) == streamType {
+	if user == nil && err == nil && r.Method == http.MethodGet && askedForm(r, rt.forms()) == streamType {
 		user, err = a.redeem(r)
 	}
 	if err != nil {

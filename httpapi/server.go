@@ -130,6 +130,10 @@ type Feed interface {
 
 	// Follow begins to follow new events.
 	Follow(after events.Position) *feed.Follower
+
+	// While returns a context that ends also when the feed stops, with the cause
+	// [feed.ErrStopped]. Done must be called.
+	While(context.Context) (while context.Context, done func())
 }
 
 // Accounts keeps what must not be in the log: password hashes and the refresh

@@ -143,6 +143,7 @@ func TestWhenThenIsRefused(t *testing.T) {
 		}
 	}
 	server.mustAs(t, access, "GET", "/api/patients/1/?as_of=0", "", 404)
+	server.mustAs(t, access, "GET", "/api/patients/1/?as%5Fof=0", "", 404)
 	server.mustAs(t, access, "GET", "/api/patients/1/?as_of=2001-01-01T00:00:00+01:00", "", 404)
 	server.mustAs(t, access, "GET", "/api/patients/1/?as_of="+head, "", 200)
 	server.mustWith(t, access, "GET", "/api/patients/1/?as_of="+head, "", 304, "If-None-Match: "+created.header.Get("ETag"))

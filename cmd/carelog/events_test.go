@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -109,7 +110,8 @@ func TestEventsOverHTTP(t *testing.T) {
 		"limit=0":              `{"limit":["Ensure this value is greater than or equal to 1."]}`,
 		"types=patient.healed": `{"types":["\"patient.healed\" is not a type of events."]}`,
 		"types=":               `{"types":["\"\" is not a type of events."]}`,
-		"tags=patient":         `{"tags":["Give tags like patient:42."]}`,
+		"tags=" + strings.Repeat("patient:1,", 8) + "patient:1": `{"tags":["Ensure there are no more than 8 tags."]}`,
+		"tags=patient": `{"tags":["Give tags like patient:42."]}`,
 	} {
 		if got := server.mustAs(t, john, "GET", "/api/events/?"+query, "", 400); string(got.body) != want {
 			t.Errorf("%s: %s", query, got.body)
@@ -285,6 +287,14 @@ func TestWhyAStreamOfEventsEnds(t *testing.T) {
 	ends(disabled, "not_allowed")
 	expectCarelog(t, config, "", "user 1 is enabled\n", "users", "enable", "1")
 
+	// A reader who takes nothing holds nobody up.
+	slow, err := net.Dial("tcp", strings.TrimPrefix(server.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer slow.Close()
+	fmt.Fprintf(slow, "GET /api/events/ HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nAccept: text/event-stream\r\n\r\n", loggedIn(t, server))
+
 	stopped := begin(loggedIn(t, server))
 	if _, _, _, err := stopped.next(); err != nil {
 		t.Fatal(err)
@@ -330,6 +340,9 @@ func TestATicketOpensOneStream(t *testing.T) {
 		return s
 	}
 	first := ticket()
+	if answer, err := http.Head(site.server(0)().url + "/api/events/?ticket=" + first); err != nil || answer.StatusCode != 401 { // and does not use it up
+		t.Errorf("HEAD: %v, %v", answer, err)
+	}
 	followed := open(1, "", "?ticket="+first)
 	if followed.status != 200 {
 		t.Fatalf("a ticket: %d", followed.status)

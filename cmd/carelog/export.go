@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -101,10 +102,27 @@ func checkExport(args []string, accountsFile string) error {
 		return err
 	}
 	file, err := filepath.Abs(accountsFile)
-	if err == nil && filepath.Dir(file) == dir {
+	if err == nil && isInside(filepath.Dir(file), dir) {
 		err = errors.New("--accounts: name a file outside of the export's directory: who gets the events need not get the passwords")
 	}
 	return err
+}
+
+// isInside tells of two absolute paths whether the first is the second or lies below
+// it, links followed as far as there is something.
+func isInside(path, dir string) bool {
+	path, dir = resolved(path), resolved(dir)
+	return path == dir || strings.HasPrefix(path, dir+string(filepath.Separator))
+}
+
+func resolved(path string) string {
+	if whole, err := filepath.EvalSymlinks(path); err == nil {
+		return whole
+	}
+	if parent := filepath.Dir(path); parent != path {
+		return filepath.Join(resolved(parent), filepath.Base(path))
+	}
+	return path
 }
 
 // exported tells what an export has done.

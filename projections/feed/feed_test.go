@@ -53,7 +53,7 @@ func (l *memoryLog) Stream(_ context.Context, s events.Selection) iter.Seq2[even
 	l.mu.Unlock()
 	return func(yield func(events.Recorded, error) bool) {
 		for _, e := range evs {
-			in := (len(s.Query) == 0 || s.Query.Matches(e.Type, e.Tags)) && (s.Kind == "" || e.Type.Entity() == s.Kind) &&
+			in := (len(s.Query) == 0 || s.Query.Matches(e.Type, e.Tags)) && (s.Kind == "" || e.Type.Entity() == s.Kind) && (len(s.Types) == 0 || slices.Contains(s.Types, e.Type)) &&
 				e.Position > s.After && e.Position <= s.Until
 			if in && !yield(e, nil) {
 				return

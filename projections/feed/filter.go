@@ -29,33 +29,56 @@ func (f Filter) Matches(e events.Recorded) bool {
 }
 
 // selections are parts of the log that have no event in common and hold all that the
-// filter lets through, and others.
+// filter lets through; some hold more.
 func (f Filter) selections() []events.Selection {
-	switch {
-	case f.Viewer.All && len(f.Tags) > 0:
-		return []events.Selection{{Query: events.Query{{Types: f.Types, Tags: f.Tags}}}}
-	case f.Viewer.All:
-		return []events.Selection{{Kind: f.kind()}}
+	if f.Viewer.All {
+		if len(f.Tags) > 0 {
+			return []events.Selection{{Query: events.Query{{Types: f.Types, Tags: f.Tags}}}}
+		}
+		return f.ofTypes()
 	}
-	own := events.Selection{Query: events.Query{{Types: f.Types, Tags: append(slices.Clip(f.Tags), events.OwnerTag(f.Viewer.User))}}}
-	doctors := events.Selection{Kind: events.Doctor}
-	if len(f.Tags) > 0 {
-		doctors = events.Selection{Query: events.Query{{
-			Types: []events.Type{events.DoctorRegisteredType, events.DoctorAmendedType, events.DoctorRemovedType}, Tags: f.Tags,
-		}}}
+	var all []events.Selection
+	doctors := f.typesOf(events.Doctor)
+	if len(f.Types) == 0 || len(doctors) < len(f.Types) {
+		own := append(slices.Clip(f.Tags), events.OwnerTag(f.Viewer.User))
+		all = append(all, events.Selection{Query: events.Query{{Types: f.Types, Tags: own}}})
 	}
-	return []events.Selection{own, doctors}
+	if len(f.Types) > 0 && len(doctors) == 0 {
+		return all
+	}
+	if len(f.Tags) == 0 {
+		return append(all, events.Selection{Kind: events.Doctor, Types: doctors})
+	}
+	if len(doctors) == 0 {
+		doctors = []events.Type{events.DoctorRegisteredType, events.DoctorAmendedType, events.DoctorRemovedType}
+	}
+	return append(all, events.Selection{Query: events.Query{{Types: doctors, Tags: f.Tags}}})
 }
 
-// kind is that of all types, if they have one.
-func (f Filter) kind() events.Kind {
-	for _, t := range f.Types {
-		if t.Entity() != f.Types[0].Entity() {
-			return ""
+// ofTypes are the selections of the types, kind by kind. Events that are not about a
+// record are only found by looking at the whole log.
+func (f Filter) ofTypes() []events.Selection {
+	var all []events.Selection
+	found := 0
+	for _, kind := range []events.Kind{events.User, events.Patient, events.Doctor, events.Mapping} {
+		if types := f.typesOf(kind); len(types) > 0 {
+			all = append(all, events.Selection{Kind: kind, Types: types})
+			found += len(types)
 		}
 	}
-	if len(f.Types) == 0 {
-		return ""
+	if found < len(f.Types) || len(f.Types) == 0 {
+		return []events.Selection{{}}
 	}
-	return f.Types[0].Entity()
+	return all
+}
+
+// typesOf are those of the types that are of a kind.
+func (f Filter) typesOf(kind events.Kind) []events.Type {
+	var types []events.Type
+	for _, t := range f.Types {
+		if t.Entity() == kind {
+			types = append(types, t)
+		}
+	}
+	return types
 }

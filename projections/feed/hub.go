@@ -64,11 +64,27 @@ type Hub struct {
 	head      events.Position
 	live      bool // recent continues up to head
 	stopped   bool
+
+	running context.Context // ends with ErrStopped
+	end     context.CancelCauseFunc
 }
 
 // NewHub returns a hub that hands nothing out until it runs.
 func NewHub(log Log, logID uuid.UUID, progress Progress, logger *slog.Logger) *Hub {
-	return &Hub{log: log, logID: logID, progress: progress, logger: logger, came: make(chan struct{}, 1), news: make(chan struct{}), restarts: progress.Restarts()}
+	h := &Hub{log: log, logID: logID, progress: progress, logger: logger, came: make(chan struct{}, 1), news: make(chan struct{}), restarts: progress.Restarts()}
+	h.running, h.end = context.WithCancelCause(context.Background())
+	return h
+}
+
+// While returns a context that ends also when the hub stops, with the cause
+// [ErrStopped]. Done must be called.
+func (h *Hub) While(ctx context.Context) (while context.Context, done func()) {
+	while, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(h.running, func() { cancel(ErrStopped) })
+	return while, func() {
+		stop()
+		cancel(context.Canceled)
+	}
 }
 
 // Run reads new events while somebody follows, until the context ends; then it
@@ -100,6 +116,7 @@ func (h *Hub) Stop() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.stopped = true
+	h.end(ErrStopped)
 	h.tell()
 }
 
@@ -138,8 +155,12 @@ func (h *Hub) advance(ctx context.Context) error {
 		return err
 	}
 	found, err := h.log.Read(ctx, head, readLimit)
-	if err != nil || len(found) == 0 {
+	if err != nil {
 		return err
+	}
+	if len(found) == 0 { // the log has gone back, which the progress is about to find out
+		pause(ctx, 100*time.Millisecond)
+		return nil
 	}
 	news := make([]Event, len(found))
 	for i, e := range found {

@@ -50,10 +50,16 @@ func (h *Hub) Read(ctx context.Context, filter Filter, after, until events.Posit
 	}
 }
 
-// merge makes one stream in order of two.
+// merge makes one stream in order of several.
 func merge(streams []iter.Seq2[events.Recorded, error]) iter.Seq2[events.Recorded, error] {
-	if len(streams) == 1 {
+	switch len(streams) {
+	case 0:
+		return func(func(events.Recorded, error) bool) {}
+	case 1:
 		return streams[0]
+	case 2:
+	default:
+		return merge([]iter.Seq2[events.Recorded, error]{streams[0], merge(streams[1:])})
 	}
 	return func(yield func(events.Recorded, error) bool) {
 		next, stop := iter.Pull2(streams[1])
