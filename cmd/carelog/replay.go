@@ -8,8 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -182,7 +184,7 @@ func (r *replayRun) each(ctx context.Context, selected events.Selection, publish
 		batch = batch[:0]
 		return nil
 	}
-	for row, err := range r.store.Rows(ctx, selected) {
+	for row, err := range readAhead(r.store.Rows(ctx, selected)) {
 		if err != nil {
 			return err
 		}
@@ -198,6 +200,54 @@ func (r *replayRun) each(ctx context.Context, selected events.Selection, publish
 		batch = append(batch, row.Recorded)
 	}
 	return flush()
+}
+
+// readAhead reads on while what was read is dealt with, up to three batches.
+func readAhead[T any](rows iter.Seq2[T, error]) iter.Seq2[T, error] {
+	type batch struct {
+		rows []T
+		err  error
+	}
+	return func(yield func(T, error) bool) {
+		batches, gone := make(chan batch, 2), make(chan struct{})
+		var reader sync.WaitGroup
+		defer reader.Wait()
+		defer close(gone)
+		reader.Go(func() {
+			defer close(batches)
+			var b batch
+			hand := func() bool {
+				defer func() { b = batch{} }()
+				select {
+				case batches <- b:
+					return true
+				case <-gone:
+					return false
+				}
+			}
+			for row, err := range rows {
+				if b.err = err; err == nil {
+					b.rows = append(b.rows, row)
+				}
+				if (err != nil || len(b.rows) == replayBatch) && (!hand() || err != nil) {
+					return
+				}
+			}
+			hand()
+		})
+		for b := range batches {
+			for _, row := range b.rows {
+				if !yield(row, nil) {
+					return
+				}
+			}
+			if b.err != nil {
+				var none T
+				yield(none, b.err)
+				return
+			}
+		}
+	}
 }
 
 // toStdout writes a document a line.
