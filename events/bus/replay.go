@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/carelog/carelog/events"
+	"github.com/carelog/carelog/events/cloudevent"
 )
 
 const (
@@ -109,6 +111,9 @@ func (r *Replay) Stream() string { return r.stored }
 // Publish publishes events, and returns when the NATS server has them, or the NATS
 // stream where there is one. After an error it is open which of them arrived.
 func (r *Replay) Publish(ctx context.Context, log uuid.UUID, evs []events.Recorded) error {
+	if r.stored == "" {
+		return r.send(ctx, log, evs)
+	}
 	msgs := make([]*message.Message, len(evs))
 	for i, e := range evs {
 		e.GroupEnd = 0 // who reads a part of the log might wait for it in vain
@@ -117,12 +122,27 @@ func (r *Replay) Publish(ctx context.Context, log uuid.UUID, evs []events.Record
 		msgs[i].Metadata[HeaderReplay] = r.id
 		msgs[i].SetContext(ctx)
 	}
-	if r.stored != "" {
-		return r.publish.Publish(r.prefix, msgs...)
-	}
-	for i, msg := range msgs {
-		if err := r.conn.nc.PublishMsg(natsMessage(r.prefix, msg)); err != nil {
-			return r.publish.failed(msgs[i], err)
+	return r.publish.Publish(r.prefix, msgs...)
+}
+
+// send publishes the same messages to whoever is subscribed, without the detour over
+// Watermill's, which nobody acknowledges then: that took a third of the time.
+func (r *Replay) send(ctx context.Context, log uuid.UUID, evs []events.Recorded) error {
+	logID, contentType, id := []string{log.String()}, []string{cloudevent.ContentType}, []string{r.id}
+	for _, e := range evs {
+		header := nats.Header{
+			HeaderPosition:    {strconv.FormatInt(int64(e.Position), 10)},
+			HeaderLog:         logID,
+			HeaderContentType: contentType,
+			HeaderUUID:        {e.ID.String()},
+			HeaderReplay:      id,
+		}
+		if subject := e.Subject(); subject != "" {
+			header[HeaderSubject] = []string{subject}
+		}
+		payload := cloudevent.Append(make([]byte, 0, 700+len(e.Data)), log, e)
+		if err := r.conn.nc.PublishMsg(&nats.Msg{Subject: r.prefix + "." + string(e.Type), Data: payload, Header: header}); err != nil {
+			return fmt.Errorf("publish position %d: %s", e.Position, r.conn.redact(err))
 		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.publish.ackWait)
