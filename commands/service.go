@@ -60,6 +60,7 @@ type Caller struct {
 	RequestID     string
 	TraceParent   string      // the trace that the request belongs to, valid as in W3C Trace Context; empty: none
 	Idempotency   Idempotency // the zero value for a request that is not sent again
+	Role          events.Role // that the command needs: no append once it was revoked; empty: none
 	Standing      Standing    // nil for one whose right to act needs no asking: a tool, somebody who registers
 }
 

@@ -25,9 +25,13 @@ func (c Caller) standing() events.AppendCondition {
 	if c.Standing == nil {
 		return events.AppendCondition{}
 	}
+	ends := []events.Type{events.UserDisabledType, events.UserPasswordChangedType}
+	if c.Role != "" {
+		ends = append(ends, events.UserRoleRevokedType)
+	}
 	return events.AppendCondition{
 		FailIfMatch: events.Query{{
-			Types: []events.Type{events.UserDisabledType, events.UserPasswordChangedType, events.UserRoleRevokedType},
+			Types: ends,
 			Tags:  []events.Tag{events.UserTag(c.UserID)},
 		}},
 		After: c.Standing.Seen(),

@@ -77,7 +77,7 @@ func TestStanding(t *testing.T) {
 			for _, d := range c.since {
 				h.record(d)
 			}
-			err := c.when(s, Caller{UserID: 1, Standing: standing})
+			err := c.when(s, Caller{UserID: 1, Role: events.Admin, Standing: standing})
 			if !errors.Is(err, c.want) || standing.checks != c.checks {
 				t.Errorf("%v after %d checks, want %v after %d", err, standing.checks, c.want, c.checks)
 			}

@@ -65,7 +65,7 @@ func (a *api) patchUser(w http.ResponseWriter, r *http.Request) error {
 		return notOneself
 	}
 	caller := callerOf(r)
-	caller.Standing = standing
+	caller.Role, caller.Standing = events.Admin, standing
 	user, pos, err := a.commands.AmendUser(r.Context(), caller, change)
 	if err := a.settle(r.Context(), w, pos, err); err != nil {
 		return err

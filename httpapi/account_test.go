@@ -88,7 +88,7 @@ func TestAmendingAUser(t *testing.T) {
 		if got.ID != want.ID || !same(got.Active, want.Active) || (got.Roles == nil) != (want.Roles == nil) || got.Roles != nil && len(*got.Roles) != len(*want.Roles) {
 			t.Errorf("%s: %+v", body, got)
 		}
-		if w.commands.seen == 0 {
+		if w.commands.seen == 0 || w.commands.caller.Role != events.Admin {
 			t.Errorf("%s: the admin's right to act is not checked by the append", body)
 		}
 	}
