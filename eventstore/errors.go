@@ -80,6 +80,7 @@ func connectionLost(err error) bool {
 // lostMeanwhile tells whether the connection ended under a statement, or before it
 // was sent, where it was neither refused nor out of time: nothing is known to be
 // wrong with the statement or the database. Postgres says FATAL as it ends a session.
+// (Package projections has the same: neither package may import the other.)
 func lostMeanwhile(err error) bool {
 	var connect *pgconn.ConnectError
 	var refused *pgconn.PgError

@@ -75,7 +75,7 @@ func (s *Store) streamAll(ctx context.Context, selected events.Selection) iter.S
 	return func(yield func(events.Recorded, error) bool) {
 		for {
 			var args arguments
-			sql := `select ` + columns + ` from events where position > ` + args.add(int64(selected.After)) + upTo(selected, &args) +
+			sql := `select ` + columns + ` from events where position > ` + args.add(int64(selected.After)) + upTo(selected.Until, &args) +
 				` order by position limit ` + args.add(pageSize)
 			page, err := s.collect(ctx, sql, args)
 			if !hand(page, err, yield) || len(page) < pageSize {
@@ -266,7 +266,7 @@ func selection(q events.Query, after, until events.Position, args *arguments) st
 	if len(q) == 0 {
 		return "select null::bigint where false"
 	}
-	within := `position > ` + args.add(int64(after)) + upTo(events.Selection{Until: until}, args)
+	within := `position > ` + args.add(int64(after)) + upTo(until, args)
 	items := make([]string, len(q))
 	for i, item := range q {
 		ofType := ""
@@ -297,14 +297,14 @@ func ofKind(selected events.Selection, args *arguments) string {
 	}
 	return `select position from event_tags where tag >= ` + args.add(kind+":") + ` and tag < ` + args.add(kind+";") +
 		` and type >= ` + args.add(kind+".") + ` and type < ` + args.add(kind+"/") +
-		ofType + ` and position > ` + args.add(int64(selected.After)) + upTo(selected, args)
+		ofType + ` and position > ` + args.add(int64(selected.After)) + upTo(selected.Until, args)
 }
 
-func upTo(selected events.Selection, args *arguments) string {
-	if selected.Until == 0 {
+func upTo(until events.Position, args *arguments) string {
+	if until == 0 {
 		return ""
 	}
-	return ` and position <= ` + args.add(int64(selected.Until))
+	return ` and position <= ` + args.add(int64(until))
 }
 
 // byActor restricts a statement on events, which reads each to find out.

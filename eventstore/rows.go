@@ -42,7 +42,7 @@ func (s *Store) Rows(ctx context.Context, selected events.Selection) iter.Seq2[R
 func (s *Store) rowsAll(ctx context.Context, selected events.Selection, yield func(Row) bool) error {
 	for page := (rowPage{}); ; {
 		var args arguments
-		sql := `select ` + rowColumns + ` from events where position > ` + args.add(int64(selected.After)) + upTo(selected, &args) +
+		sql := `select ` + rowColumns + ` from events where position > ` + args.add(int64(selected.After)) + upTo(selected.Until, &args) +
 			` order by position limit ` + args.add(pageSize)
 		if err := page.read(ctx, s, sql, args); err != nil {
 			return err

@@ -42,7 +42,7 @@ func (a *api) issueTicket(w http.ResponseWriter, r *http.Request) error {
 	}
 	said := ticketClaims{a.tokens.claim(ticketType, standing.user), standing.expires.Unix()}
 	said.ExpiresAt = jwt.NewNumericDate(a.tokens.now().Add(ticketLifetime))
-	ticket, err := jwt.NewWithClaims(jwt.SigningMethodHS256, said).SignedString(a.tokens.key)
+	ticket, err := a.tokens.sign(said)
 	if err != nil {
 		return err
 	}

@@ -91,7 +91,7 @@ func (t *tokens) claim(tokenType string, session projections.Session) claims {
 }
 
 // sign makes the token that says so.
-func (t *tokens) sign(c claims) (string, error) {
+func (t *tokens) sign(c jwt.Claims) (string, error) {
 	token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, c).SignedString(t.key)
 	if err != nil {
 		return "", fmt.Errorf("sign a token: %w", err)

@@ -109,14 +109,21 @@ func (r *running) measureFollowers(b *testing.B, access, by, natsURL string, rat
 	total := int64(3 * rate)
 	for i := range followers {
 		all.Go(func() error {
-			note := func(recorded time.Time) { results[i] = append(results[i], time.Since(recorded)) }
+			first := true
+			note := func(recorded time.Time) {
+				if first { // tells that it follows
+					first = false
+					ready.Add(1)
+					return
+				}
+				results[i] = append(results[i], time.Since(recorded))
+			}
 			if by == "NATS" {
 				conn, err := nats.Connect(natsURL)
 				if err != nil {
 					return err
 				}
 				defer conn.Close()
-				ready.Add(1)
 				err = client.Follow(ctx, client.Config{URL: r.url, NATS: conn, Token: func(context.Context) (string, error) { return access, nil }}, events.Position(head),
 					func(_ context.Context, e client.Event) error {
 						if note(e.RecordedAt); int64(len(results[i])) == total {
@@ -134,7 +141,6 @@ func (r *running) measureFollowers(b *testing.B, access, by, natsURL string, rat
 				return err
 			}
 			defer s.body.Close()
-			ready.Add(1)
 			for int64(len(results[i])) < total {
 				_, event, data, err := s.next()
 				if err != nil || event != "" {
@@ -151,8 +157,8 @@ func (r *running) measureFollowers(b *testing.B, access, by, natsURL string, rat
 			return nil
 		})
 	}
+	r.mustAs(b, access, "POST", "/api/patients/", somePatient, 201)
 	eventually(b, "all follow", 10*time.Second, func() bool { return ready.Load() == int64(followers) })
-	time.Sleep(200 * time.Millisecond)
 	var writers errgroup.Group
 	began := time.Now()
 	var next atomic.Int64

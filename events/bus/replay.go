@@ -142,7 +142,7 @@ func (r *Replay) send(ctx context.Context, log uuid.UUID, evs []events.Recorded)
 		}
 		payload := cloudevent.Append(make([]byte, 0, 700+len(e.Data)), log, e)
 		if err := r.conn.nc.PublishMsg(&nats.Msg{Subject: r.prefix + "." + string(e.Type), Data: payload, Header: header}); err != nil {
-			return fmt.Errorf("publish position %d: %s", e.Position, r.conn.redact(err))
+			return r.publish.failed(Encode(log, e), err)
 		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.publish.ackWait)

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/uuid"
@@ -275,7 +276,9 @@ func TestWhoFallsBehindIsTold(t *testing.T) {
 }
 
 // TestNobodyFollows: then nothing is read nor kept.
-func TestNobodyFollows(t *testing.T) {
+func TestNobodyFollows(t *testing.T) { synctest.Test(t, nobodyFollows) }
+
+func nobodyFollows(t *testing.T) {
 	log := newLog()
 	hub := startHub(t, log)
 	f := hub.Follow(0)
@@ -289,19 +292,18 @@ func TestNobodyFollows(t *testing.T) {
 		}
 	}
 	f.Close()
-	for {
-		hub.mu.Lock()
-		idle := !hub.live && hub.recent == nil
-		hub.mu.Unlock()
-		if idle {
-			break
-		}
-		time.Sleep(time.Millisecond)
+	time.Sleep(time.Second) // of the bubble: longer than the progress waits
+	synctest.Wait()
+	hub.mu.Lock()
+	if hub.live || hub.recent != nil {
+		t.Errorf("%d events are kept for nobody", len(hub.recent))
 	}
+	hub.mu.Unlock()
 	before := log.reads
 	for range 100 {
 		log.append(events.DoctorAmendedType, "doctor:1")
 	}
+	synctest.Wait()
 	if log.mu.Lock(); log.reads != before {
 		t.Errorf("%d reads for nobody", log.reads-before)
 	}

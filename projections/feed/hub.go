@@ -63,7 +63,6 @@ type Hub struct {
 	recent    []Event       // consecutive
 	head      events.Position
 	live      bool // recent continues up to head
-	stopped   bool
 
 	running context.Context // ends with ErrStopped
 	end     context.CancelCauseFunc
@@ -115,7 +114,6 @@ func (h *Hub) Run(ctx context.Context) error {
 func (h *Hub) Stop() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.stopped = true
 	h.end(ErrStopped)
 	h.tell()
 }
@@ -258,7 +256,7 @@ func (f *Follower) take() (found []Event, news <-chan struct{}, err error) {
 	defer h.mu.Unlock()
 	restarts := h.progress.Restarts()
 	switch {
-	case h.stopped:
+	case h.running.Err() != nil:
 		return nil, nil, ErrStopped
 	case f.restarts != restarts:
 		return nil, nil, ErrWentBack
