@@ -5,10 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os/signal"
 	"runtime"
 	"strings"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -34,9 +32,8 @@ mistake in the command line.`,
 		Args:              checked(cobra.NoArgs),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
+			ctx, stop := untilSignal(cmd.Context())
 			defer stop()
-			context.AfterFunc(ctx, stop)
 			env, fileErr := readEnvironment(cmd.Flags(), ".")
 			c := &checkup{print: findingPrinter(cmd.OutOrStdout(), asJSON)}
 			c.settings(env, fileErr)

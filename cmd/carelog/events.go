@@ -14,6 +14,7 @@ import (
 
 func newEventsCommand() *cobra.Command {
 	var filter eventFilter
+	var since moment
 	var limit int
 	var follow, asJSON bool
 	cmd := &cobra.Command{
@@ -23,11 +24,7 @@ func newEventsCommand() *cobra.Command {
 select. It reads the log of the running server, and just as well when none runs.
 With --follow it goes on with those that are appended, until Ctrl-C.
 
-An event is listed when all flags select it, and of --type any. A type is exact, as
-patient.amended, or a kind of record, as patient. A tag is one that the event has:
-patient:1 is on every event about patient 1, its mappings included; others are
-doctor:1, mapping:1, user:1, and owner:1 for the records of user 1. --actor is a
-user's id, the tool of an operator ("carelog users"), or an operator's name.
+` + filterHelp + `
 
 ` + momentHelp + ` Both flags include their moment, and
 --since may be the position of the next event, to go on where a list has ended.
@@ -56,26 +53,19 @@ database stops it ends, and tells with which --since to go on.
 				} else {
 					list.print = newEventTable(list.out).print
 				}
-				return list.run(ctx, filter, follow)
+				return list.run(ctx, since, filter.until, follow)
 			})
 		},
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	flags.StringArrayVar(&filter.tags, "tag", nil, "only events with this `tag`; repeated: with all of them")
-	flags.StringArrayVar(&filter.types, "type", nil, "only events of this `type`, or about this kind of record; repeated: of any")
-	flags.StringVar(&filter.actor, "actor", "", "only what this `actor` has done: a user's id, an operator's name or a tool")
-	flags.Var(&filter.since, "since", "only events from this `moment` on")
-	flags.Var(&filter.until, "until", "only events up to this `moment`")
+	filter.addFlags(cmd)
+	flags.Var(&since, "since", "only events from this `moment` on")
 	flags.IntVar(&limit, "limit", 0, "at most this `number` of events")
 	flags.BoolVar(&follow, "follow", false, "go on with new events until Ctrl-C")
 	flags.BoolVar(&asJSON, "json", false, "one JSON object for each event, on a line of its own")
 	addOperatorSettings(flags)
-	completeFlag(cmd, "tag", "patient:", "doctor:", "mapping:", "user:", "owner:")
-	completeFlag(cmd, "type", typeNames(events.NewRegistry())...)
-	completeFlag(cmd, "actor")
 	completeFlag(cmd, "since")
-	completeFlag(cmd, "until")
 	completeFlag(cmd, "limit")
 	return cmd
 }
@@ -95,13 +85,13 @@ const followPause = 200 * time.Millisecond
 
 // run lists what the log holds, and then follows it. Positions have no gaps and are
 // in the order of commit, so what follows the head is new, and complete.
-func (l *eventList) run(ctx context.Context, filter eventFilter, follow bool) error {
-	err := l.resolve(ctx, filter)
+func (l *eventList) run(ctx context.Context, since, until moment, follow bool) error {
+	err := l.resolve(ctx, since, until)
 	if err != nil {
 		return err // without the head of an empty table
 	}
 	for following := false; ; following = true {
-		err = l.listToHead(ctx, filter.until.given(), following)
+		err = l.listToHead(ctx, until.given(), following)
 		if err == nil {
 			err = l.out.Flush()
 		}
@@ -119,14 +109,14 @@ func (l *eventList) run(ctx context.Context, filter eventFilter, follow bool) er
 	return err
 }
 
-// resolve asks the log for the moments of the filter.
-func (l *eventList) resolve(ctx context.Context, filter eventFilter) (err error) {
-	if filter.since.given() {
-		l.selected.After, err = l.beginAt(ctx, filter.since)
+// resolve asks the log for the moments.
+func (l *eventList) resolve(ctx context.Context, since, until moment) (err error) {
+	if since.given() {
+		l.selected.After, err = l.beginAt(ctx, since)
 	}
-	if err == nil && filter.until.given() {
-		l.selected.Until, err = l.endAt(ctx, filter.until)
-		if err == nil && filter.since.given() && l.selected.Until < l.selected.After {
+	if err == nil && until.given() {
+		l.selected.Until, err = l.endAt(ctx, until)
+		if err == nil && since.given() && l.selected.Until < l.selected.After {
 			err = &momentError{"--until is before --since"}
 		}
 	}

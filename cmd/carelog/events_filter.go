@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/spf13/cobra"
+
 	"github.com/carelog/carelog/events"
 )
 
@@ -30,9 +32,28 @@ func typeNames(registry *events.Registry) []string {
 
 // eventFilter is what the flags select.
 type eventFilter struct {
-	tags, types  []string
-	actor        string
-	since, until moment
+	tags, types []string
+	actor       string
+	until       moment
+}
+
+// filterHelp explains its flags.
+const filterHelp = `An event is taken when all flags select it, and of --type any. A type is exact, as
+patient.amended, or a kind of record, as patient. A tag is one that the event has:
+patient:1 is on every event about patient 1, its mappings included; others are
+doctor:1, mapping:1, user:1, and owner:1 for the records of user 1. --actor is a
+user's id, the tool of an operator ("carelog users"), or an operator's name.`
+
+func (f *eventFilter) addFlags(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringArrayVar(&f.tags, "tag", nil, "only events with this `tag`; repeated: with all of them")
+	flags.StringArrayVar(&f.types, "type", nil, "only events of this `type`, or about this kind of record; repeated: of any")
+	flags.StringVar(&f.actor, "actor", "", "only what this `actor` has done: a user's id, an operator's name or a tool")
+	flags.Var(&f.until, "until", "only events up to this `moment`")
+	completeFlag(cmd, "tag", "patient:", "doctor:", "mapping:", "user:", "owner:")
+	completeFlag(cmd, "type", typeNames(events.NewRegistry())...)
+	completeFlag(cmd, "actor")
+	completeFlag(cmd, "until")
 }
 
 // selection is without the moments, for which the log must be asked.

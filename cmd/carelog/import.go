@@ -8,8 +8,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/google/uuid"
@@ -45,17 +43,12 @@ mistake in the command line or in the configuration, 3 there is no export, 5 the
 export is damaged, not whole, only a part of a log, or of a newer carelog.`,
 		Args: checked(oneDirectory),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			config, warnings, err := loadOperatorConfig(readEnvironment(cmd.Flags(), "."))
-			for _, warning := range warnings {
-				fmt.Fprintf(cmd.ErrOrStderr(), "carelog: %s\n", warning)
-			}
+			config, err := operatorConfig(cmd)
 			if err != nil {
 				return err
 			}
-			config.LogLevel = max(config.LogLevel, slog.LevelWarn)
-			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
+			ctx, stop := untilSignal(cmd.Context())
 			defer stop()
-			context.AfterFunc(ctx, stop) // a second signal ends the program at once
 			i := importer{config: config, logger: newLogger(config, cmd.ErrOrStderr()), accountsFile: accountsFile, stderr: cmd.ErrOrStderr()}
 			done, err := i.run(ctx, args[0])
 			switch {

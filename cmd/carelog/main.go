@@ -8,9 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -146,10 +144,8 @@ by a signal, 1 an error, 2 a mistake in the command line or in the configuration
 			for _, warning := range warnings {
 				logger.Warn(warning)
 			}
-			// The first signal stops in good order, a second one at once.
-			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
+			ctx, stop := untilSignal(cmd.Context())
 			defer stop()
-			context.AfterFunc(ctx, stop)
 			return serve(ctx, config, logger)
 		},
 	}

@@ -50,20 +50,34 @@ func addOperatorSettings(flags *pflag.FlagSet) {
 	}
 }
 
-// operate runs the work of an operator's command, with the configuration that
-// `carelog serve` would have. A signal ends the work's context.
-func operate(cmd *cobra.Command, work func(context.Context, *operator) error) error {
+// operatorConfig is the configuration of an operator's command, whose warnings are
+// told.
+func operatorConfig(cmd *cobra.Command) (Config, error) {
 	config, warnings, err := loadOperatorConfig(readEnvironment(cmd.Flags(), "."))
 	for _, warning := range warnings {
 		fmt.Fprintf(cmd.ErrOrStderr(), "carelog: %s\n", warning)
 	}
+	config.LogLevel = max(config.LogLevel, slog.LevelWarn) // what goes well the command tells itself
+	return config, err
+}
+
+// untilSignal returns a context that the first signal ends; a second one ends the
+// program at once. Stop must be called.
+func untilSignal(ctx context.Context) (until context.Context, stop func()) {
+	until, stop = signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
+	context.AfterFunc(until, stop)
+	return until, stop
+}
+
+// operate runs the work of an operator's command, with the configuration that
+// `carelog serve` would have. A signal ends the work's context.
+func operate(cmd *cobra.Command, work func(context.Context, *operator) error) error {
+	config, err := operatorConfig(cmd)
 	if err != nil {
 		return err
 	}
-	config.LogLevel = max(config.LogLevel, slog.LevelWarn) // what goes well the command tells itself
-	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
+	ctx, stop := untilSignal(cmd.Context())
 	defer stop()
-	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 	// A reader who closes the pipe must not end the program either: there may be a
 	// PostgreSQL to stop.
 	broken := make(chan os.Signal, 1)
