@@ -4,7 +4,11 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
+	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -14,6 +18,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/carelog/carelog/commands"
 	"github.com/carelog/carelog/events"
 	"github.com/carelog/carelog/events/client"
 	"github.com/carelog/carelog/eventstore/pgtest"
@@ -78,8 +83,13 @@ func BenchmarkFollowing(b *testing.B) {
 		}
 		b.ReportMetric(float64(past*b.N)/b.Elapsed().Seconds(), "events/s")
 	})
+	b.Run("1000 idle readers", func(b *testing.B) {
+		for b.Loop() {
+			b.ReportMetric(float64(server.measureIdle(b, access, 1000))/(1<<20), "MiB")
+		}
+	})
 	for _, by := range []string{"NATS", "SSE"} {
-		for _, rate := range []int{1000, 3000} {
+		for _, rate := range []int{1000, 5000} {
 			b.Run(fmt.Sprintf("live by %s at %d a second", by, rate), func(b *testing.B) {
 				for b.Loop() {
 					late := server.measureFollowers(b, access, by, broker.ClientURL(), rate, 10)
@@ -95,8 +105,40 @@ func BenchmarkFollowing(b *testing.B) {
 
 var errEnough = fmt.Errorf("enough")
 
-// measureFollowers has patients registered at a rate for three seconds, and answers by
-// how much all followers were late, event by event.
+// measureIdle answers how much more memory the process has in use, in bytes, with so many
+// streams of events that have nothing to send. The clients are in the process as well, but are
+// no more than a socket each.
+func (r *running) measureIdle(b *testing.B, access string, readers int) int64 {
+	b.Helper()
+	_, _, head := eventsPage(b, r, access, "?limit=1")
+	inUse := func() int64 {
+		debug.FreeOSMemory()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int64(m.Sys - m.HeapReleased)
+	}
+	before := inUse()
+	request := fmt.Appendf(nil, "GET /api/events/?after=%d HTTP/1.1\r\nHost: carelog\r\nAuthorization: Bearer %s\r\nAccept: text/event-stream\r\n\r\n", head, access)
+	begins := make([]byte, len("HTTP/1.1 200"))
+	for range readers {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(r.url, "http://"))
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer conn.Close()
+		if _, err := conn.Write(request); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := io.ReadFull(conn, begins); err != nil || string(begins) != "HTTP/1.1 200" {
+			b.Fatalf("%q %v", begins, err)
+		}
+	}
+	return inUse() - before
+}
+
+// measureFollowers has patients registered at a rate for three seconds, by a process's
+// worth of commands beside the server, and answers by how much all followers were late,
+// event by event.
 func (r *running) measureFollowers(b *testing.B, access, by, natsURL string, rate, followers int) (late []time.Duration) {
 	b.Helper()
 	var head int64
@@ -159,25 +201,34 @@ func (r *running) measureFollowers(b *testing.B, access, by, natsURL string, rat
 	}
 	r.mustAs(b, access, "POST", "/api/patients/", somePatient, 201)
 	eventually(b, "all follow", 10*time.Second, func() bool { return ready.Load() == int64(followers) })
-	var writers errgroup.Group
-	began := time.Now()
-	var next atomic.Int64
-	for range 16 {
-		writers.Go(func() error {
-			for n := next.Add(1); n <= total; n = next.Add(1) {
-				time.Sleep(time.Until(began.Add(time.Duration(n) * time.Second / time.Duration(rate))))
-				if got, err := r.as(access, "POST", "/api/patients/", somePatient); err != nil || got.status != 201 {
-					return fmt.Errorf("%d %s %w", got.status, got.body, err)
-				}
-			}
-			return nil
-		})
-	}
-	if err := writers.Wait(); err != nil {
+	if err := withOperator(b.Context(), r.program.config, quiet(), func(ctx context.Context, o *operator) error {
+		return registerAt(ctx, o.commands, rate, total)
+	}); err != nil {
 		b.Fatal(err)
 	}
 	if err := all.Wait(); err != nil {
 		b.Fatal(err)
 	}
 	return slices.Concat(results...)
+}
+
+// registerAt registers patients of the first user at a rate, in events a second.
+func registerAt(ctx context.Context, service *commands.Service, rate int, total int64) error {
+	writers, ctx := errgroup.WithContext(ctx)
+	began := time.Now()
+	var next atomic.Int64
+	for range 128 {
+		writers.Go(func() error {
+			for n := next.Add(1); n <= total; n = next.Add(1) {
+				pause(ctx, time.Until(began.Add(time.Duration(n)*time.Second/time.Duration(rate))))
+				_, _, err := service.RegisterPatient(ctx, commands.Caller{UserID: 1},
+					commands.RegisterPatient{FirstName: "Alice", LastName: "Smith", Age: 30, Gender: "Female"})
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	return writers.Wait()
 }
