@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
-	"sync/atomic"
 	"time"
 
 	"github.com/carelog/carelog/commands"
@@ -181,7 +180,7 @@ type api struct {
 	history    History
 	feed       Feed
 	types      []events.Type
-	streams    atomic.Int64 // answers that are sent bit by bit now
+	streams    streams
 	accounts   Accounts
 	tokens     *tokens
 	throttles  *throttles
@@ -222,6 +221,7 @@ func New(config Config) (http.Handler, error) {
 		tokens: newTokens(config.TokenKey, config.Now,
 			cmp.Or(config.AccessLifetime, 5*time.Minute),
 			cmp.Or(config.RefreshLifetime, 24*time.Hour)),
+		streams:    streams{of: map[int64]int{}},
 		throttles:  newThrottles(config.Throttle, config.TrustedProxies, config.Now),
 		admissions: newAdmissions(config.Bounds, config.Logger),
 		bodies:     &room{size: cmp.Or(config.Bounds.LargeBodies, defaultBounds.LargeBodies)},
