@@ -1,4 +1,3 @@
-// Command carelog serves the Carelog API. See `carelog --help`.
 package main
 
 import (
