@@ -28,7 +28,7 @@ func TestRequestsAreNeverRepeated(t *testing.T) {
 	}))
 	defer fake.Close()
 	j := job{Addr: fake.Listener.Addr().String(), Connections: 4, Duration: 100 * time.Millisecond,
-		Stock: stock{Token: "token", Patients: []int64{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}, Doctors: make([]int64, 1000)}}
+		Stock: stock{Token: "token", Patients: []int64{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}, Doctors: make([]int64, 100_000)}}
 	for i := range j.Stock.Doctors {
 		j.Stock.Doctors[i] = int64(i)
 	}
