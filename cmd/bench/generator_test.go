@@ -58,7 +58,7 @@ func TestRequestsAreNeverRepeated(t *testing.T) {
 		ages[path] = age
 	}
 
-	j.First = 10 * 1000
+	j.First = int64(len(j.Stock.Patients) * len(j.Stock.Doctors))
 	if result, err := generate(t.Context(), j, rows[4], func(string) {}); err != nil || !strings.Contains(result.Failure, "the stock is too small") {
 		t.Errorf("%+v, %v", result, err)
 	}
