@@ -4,6 +4,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 
@@ -34,6 +35,9 @@ func toJSON(source []byte) ([]byte, error) {
 	var root yaml.Node
 	if err := yaml.Unmarshal(source, &root); err != nil {
 		return nil, err
+	}
+	if root.Kind == 0 {
+		return nil, errors.New("it is empty")
 	}
 	dense, err := appendNode(nil, &root)
 	if err != nil {
@@ -85,6 +89,9 @@ func appendMapping(dst []byte, node *yaml.Node) ([]byte, error) {
 			if node.Content[j].Value == key.Value {
 				return nil, fmt.Errorf("line %d: %s is there twice", key.Line, key.Value)
 			}
+		}
+		if value.ShortTag() == "!!null" && value.Value == "" {
+			return nil, fmt.Errorf("line %d: %s has no value", key.Line, key.Value)
 		}
 		var err error
 		if dst, err = appendScalar(dst, key); err != nil {

@@ -39,6 +39,8 @@ type Operation struct {
 	Method string
 	Path   string // as it is described, like /api/patients/{id}/
 
+	NeedsToken bool // or a ticket
+
 	segments  []segment
 	responses map[int]*response
 }
@@ -181,6 +183,7 @@ func (d *Document) operation(item, path, method string, segments []segment) (Ope
 	pointer := item + "/" + method
 	id, _ := d.at(pointer)["operationId"].(string)
 	o := Operation{ID: id, Method: strings.ToUpper(method), Path: path, segments: segments, responses: map[int]*response{}}
+	o.NeedsToken = d.needsToken(pointer)
 	for code := range d.at(pointer + "/responses") {
 		status, err := strconv.Atoi(code)
 		if err != nil {
@@ -191,6 +194,17 @@ func (d *Document) operation(item, path, method string, segments []segment) (Ope
 		}
 	}
 	return o, nil
+}
+
+func (d *Document) needsToken(operation string) bool {
+	ways, own := d.at(operation)["security"].([]any)
+	if !own {
+		ways, _ = d.root["security"].([]any)
+	}
+	return len(ways) > 0 && !slices.ContainsFunc(ways, func(way any) bool {
+		schemes, _ := way.(object)
+		return len(schemes) == 0
+	})
 }
 
 // response is the one at a pointer.
