@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/carelog/carelog/commands"
@@ -32,6 +33,7 @@ type Config struct {
 	Logger   *slog.Logger
 
 	TokenKey        []byte        // signs tokens with HS256; at least MinTokenKey bytes
+	OtherTokenKeys  [][]byte      // whose tokens are good as well, for a rotation of keys; default none
 	AccessLifetime  time.Duration // of an access token; default 5 minutes
 	RefreshLifetime time.Duration // of a refresh token; default 1 day
 
@@ -195,8 +197,10 @@ type api struct {
 
 // New returns the handler of the whole API.
 func New(config Config) (http.Handler, error) {
-	if len(config.TokenKey) < MinTokenKey {
-		return nil, fmt.Errorf("the key that signs tokens has %d bytes, it needs %d or more", len(config.TokenKey), MinTokenKey)
+	for _, key := range slices.Concat([][]byte{config.TokenKey}, config.OtherTokenKeys) {
+		if len(key) < MinTokenKey {
+			return nil, fmt.Errorf("a key of tokens has %d bytes, it needs %d or more", len(key), MinTokenKey)
+		}
 	}
 	if config.Now == nil {
 		config.Now = time.Now
@@ -218,7 +222,7 @@ func New(config Config) (http.Handler, error) {
 		schemas:  schemas,
 		logger:   config.Logger,
 		version:  cmp.Or(config.Version, "unknown"),
-		tokens: newTokens(config.TokenKey, config.Now,
+		tokens: newTokens(newKeys(config.TokenKey, config.OtherTokenKeys...), config.Now,
 			cmp.Or(config.AccessLifetime, 5*time.Minute),
 			cmp.Or(config.RefreshLifetime, 24*time.Hour)),
 		streams:    streams{of: map[int64]int{}},
