@@ -179,11 +179,11 @@ func copyContext(t *testing.T, target string) {
 			}
 		}
 		switch to := filepath.Join(target, name); {
-		case name == ".git":
-			if !entry.IsDir() { // of a worktree: it names the directory
-				return copyFile(path, to)
+		case name == ".git" && entry.IsDir():
+			if err := os.Symlink(path, to); err != nil {
+				return err
 			}
-			return errors.Join(os.Symlink(path, to), fs.SkipDir)
+			return fs.SkipDir
 		case entry.IsDir():
 			return os.MkdirAll(to, 0o755)
 		default:

@@ -104,7 +104,14 @@ func startComposed(t *testing.T, services map[string]composeService) (database, 
 		t.Fatalf("build nats-server: %v", err)
 	}
 	broker = freeAddress(t)
-	nats := exec.Command(program, "-c", "../../deploy/nats/single.conf")
+	health := services["n1"].Healthcheck.Test[len(services["n1"].Healthcheck.Test)-1]
+	monitor := freeAddress(t)
+	_, port, _ := strings.Cut(monitor, ":")
+	var args []string
+	for _, arg := range services["n1"].Command {
+		args = append(args, strings.NewReplacer("/etc/nats/", "../../deploy/nats/", "8222", port).Replace(arg))
+	}
+	nats := exec.Command(program, args...)
 	nats.Env = os.Environ()
 	env := maps.Clone(services["n1"].Environment)
 	env["NATS_CLIENTS"], env["NATS_STORE"] = broker, t.TempDir()
@@ -117,6 +124,10 @@ func startComposed(t *testing.T, services map[string]composeService) (database, 
 	t.Cleanup(func() {
 		_ = nats.Process.Kill()
 		_ = nats.Wait()
+	})
+	eventually(t, "the NATS server is healthy", 30*time.Second, func() bool {
+		status, _, err := get(t.Context(), strings.Replace(health, "127.0.0.1:8222", monitor, 1))
+		return err == nil && status == http.StatusOK
 	})
 	return through.listener.Addr().String(), broker
 }
