@@ -65,41 +65,44 @@ func secretsOf(t *testing.T) map[string]string {
 	return vars
 }
 
-// compose reads the files with the secrets; of both files what the second has comes first.
-func compose(t *testing.T, vars map[string]string, files ...string) composeFile {
+// compose reads the files with the secrets, each on top of those before it.
+func compose(t *testing.T, secrets map[string]string, files ...string) composeFile {
 	t.Helper()
 	all := composeFile{Services: map[string]composeService{}, Networks: map[string]any{}, Volumes: map[string]any{}}
 	for _, name := range files {
-		text, missing := interpolate(readDeploy(t, name), vars)
+		text, missing := interpolate(readDeploy(t, name), secrets)
 		if missing != nil {
 			t.Errorf("%s needs %v, which the README does not make", name, missing)
 		}
 		file := readYAML[composeFile](t, text)
 		maps.Copy(all.Networks, file.Networks)
 		maps.Copy(all.Volumes, file.Volumes)
-		for name, more := range file.Services {
-			service, ok := all.Services[name]
+		for name, service := range file.Services {
+			base, ok := all.Services[name]
 			if !ok {
-				service = all.Services[more.Extends.Service]
-				service.Environment = maps.Clone(service.Environment)
+				base = all.Services[service.Extends.Service]
 			}
-			if more.Image != "" { // the whole service
-				service = more
-			} else {
-				if more.Command != nil {
-					service.Command = more.Command
-				}
-				service.DependsOn = maps.Clone(service.DependsOn)
-				for on, condition := range more.DependsOn {
-					service.DependsOn[on] = condition
-				}
-				service.Volumes = append(slices.Clone(service.Volumes), more.Volumes...)
-				maps.Copy(service.Environment, more.Environment)
-			}
-			all.Services[name] = service
+			all.Services[name] = service.over(base)
 		}
 	}
 	return all
+}
+
+// over is the service of a file on top of the same, or of one that it extends.
+func (s composeService) over(base composeService) composeService {
+	environment := maps.Clone(base.Environment)
+	if environment == nil {
+		return s
+	}
+	maps.Copy(environment, s.Environment)
+	dependsOn := maps.Clone(base.DependsOn)
+	maps.Copy(dependsOn, s.DependsOn)
+	base.Environment, base.DependsOn = environment, dependsOn
+	base.Volumes = slices.Concat(base.Volumes, s.Volumes)
+	if s.Command != nil {
+		base.Command = s.Command
+	}
+	return base
 }
 
 // TestCompose: both files are as the schema of Compose says, each secret must be set, and

@@ -1,8 +1,10 @@
 #!/bin/sh
 # Makes on a new PostgreSQL, 15 or newer, the database of Carelog, its owner, who migrates
-# it, and the role that serves. Run by a superuser, with both passwords in the environment:
+# it, and the role that serves. By root, on PostgreSQL's machine:
 #
-#   sudo -u postgres CARELOG_OWNER_PASSWORD=… CARELOG_APP_PASSWORD=… sh roles.sh
+#   CARELOG_OWNER_PASSWORD=… CARELOG_APP_PASSWORD=… runuser -u postgres -- sh < roles.sh
+#
+# or elsewhere with PGHOST, PGPASSWORD and POSTGRES_USER, who may make roles and databases.
 set -eu
 : "${CARELOG_OWNER_PASSWORD:?set it to a password of carelog_owner}" "${CARELOG_APP_PASSWORD:?set it to a password of carelog_app}"
 
