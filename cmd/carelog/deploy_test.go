@@ -109,7 +109,7 @@ func mustBeACommand(t *testing.T, where string, args []string) {
 	}
 }
 
-// TestNoCommandOfADeployment is taken for one that is none, nor a setting.
+// TestWhatADeploymentMayNotSay is what mustBeACommand and mustConfigure are to notice.
 func TestWhatADeploymentMayNotSay(t *testing.T) {
 	for _, args := range [][]string{{"migrate", "--gramt", "x"}, {"migrat"}, {"serve", "now"}, {}} {
 		command, rest, err := newRootCommand().Find(args)
