@@ -23,6 +23,10 @@ run: build ## start the server on 127.0.0.1:8000, its data in .carelog
 	@$(call configured,DATABASE_URL) || $(call configured,DB_NAME) || $(POSTGRES)
 	@$(call configured,CARELOG_DATA_DIR) || export CARELOG_DATA_DIR=.carelog; exec bin/carelog serve
 
+.PHONY: demo
+demo: build ## fill the running server with 1,000 made-up patients, 50 doctors and their mappings; DEMO=--help tells what can be chosen
+	@bin/carelog demo $(DEMO)
+
 .PHONY: psql
 psql: build ## look into the log and the read tables of the server that make run has started
 	@dir=$${CARELOG_DATA_DIR:-$$(sed -n 's/^\(export \)\{0,1\}CARELOG_DATA_DIR *= *//p' .env 2>/dev/null | tail -n 1)}; \

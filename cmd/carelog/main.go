@@ -100,7 +100,7 @@ export is damaged, not whole, or not one that can be imported.`,
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return &usageError{err, cmd.CommandPath()} })
 	root.AddCommand(newServeCommand(), newMigrateCommand(), newHealthCommand(), newUsersCommand(), newEventsCommand(), newHistoryCommand(), newShowCommand(), newDiffCommand(),
-		newProjectionsCommand(), newExportCommand(), newImportCommand(), newReplayCommand(), newSubscribersCommand(), newDoctorCommand(),
+		newProjectionsCommand(), newExportCommand(), newImportCommand(), newReplayCommand(), newSubscribersCommand(), newDoctorCommand(), newDemoCommand(),
 		newCompletionCommand(), newVersionCommand(), newFindPostgresCommand(), newWithPostgresCommand())
 	completeSettings(root)
 	return root
