@@ -56,7 +56,11 @@ func (p *program) openPipeline(ctx context.Context) (*pipeline, error) {
 			return l, err
 		}
 		if !waiting {
-			p.logger.Warn("waiting for the database", "error", err)
+			what := "waiting for the database"
+			if p.config.DatabaseURL != "" {
+				what += ", which DATABASE_URL names"
+			}
+			p.logger.Warn(what, "error", err)
 		}
 		if !pause(ctx, 250*time.Millisecond) {
 			return nil, ctx.Err()
@@ -223,6 +227,9 @@ func (l *pipeline) openBus() (err error) {
 	}
 	if l.conn, err = bus.Connect(config); err != nil {
 		return err
+	}
+	if err := l.conn.Err(); err != nil && l.config.NATSURL != "" {
+		l.program.logger.Warn("the NATS server that NATS_URL names is not reached yet; until then events are read from the log", "error", err)
 	}
 	carrier := bus.CarrierConfig{
 		Conn: l.conn, LogID: l.store.LogID(), Log: l.store, Logger: l.program.logger,
