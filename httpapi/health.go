@@ -153,6 +153,7 @@ func (a *api) welcome(w http.ResponseWriter, _ *http.Request) error {
 			"patients", "/api/patients/",
 			"doctors", "/api/doctors/",
 			"mappings", "/api/patients/mappings/",
+			"openapi", "/api/openapi.json",
 			"schemas", schemasPath,
 			"asyncapi", "/api/events/asyncapi.json",
 			"liveness", "/livez",

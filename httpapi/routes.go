@@ -44,6 +44,8 @@ func (a *api) routes() []route {
 		{"/livez/", "Liveness", public, methods{"GET": a.livez}},
 		{"/readyz/", "Readiness", public, methods{"GET": a.readyz}},
 
+		{"/api/openapi.json/", "OpenAPI", public, methods{"GET": a.getOpenAPI}},
+		{"/api/openapi.yaml/", "OpenAPI as YAML", public, methods{"GET": a.getOpenAPIYAML}},
 		{schemasPath, "Event Schemas", public, methods{"GET": a.listSchemas}},
 		{schemasPath + "{file}/", "Event Schema", public, methods{"GET": a.getSchema}},
 		{"/api/events/asyncapi.json/", "AsyncAPI", public, methods{"GET": a.getAsyncAPI}},
