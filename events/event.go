@@ -82,6 +82,10 @@ type Recorded struct {
 	// where the reader knows it, else 0. Who applies events in batches can wait
 	// for it instead of for a timer.
 	GroupEnd Position
+
+	// TraceParent is that of Metadata, from a reader that knows it without them, else
+	// empty.
+	TraceParent string
 }
 
 // Metadata tells who caused an event, and in the course of what.

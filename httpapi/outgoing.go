@@ -10,7 +10,7 @@ import (
 // cutOff ends an answer in the middle.
 func (a *api) cutOff(r *http.Request, err error) {
 	if requestOf(r.Context()).client.Err() == nil {
-		a.logger.Warn("a stream of events was cut off", "request_id", requestOf(r.Context()).id, "error", err.Error())
+		a.logger.WarnContext(r.Context(), "a stream of events was cut off", "error", err.Error())
 	}
 	panic(http.ErrAbortHandler)
 }
@@ -35,7 +35,7 @@ const maxStreams = 2048
 func (a *api) beginStream(w http.ResponseWriter, r *http.Request, contentType string) (*outgoing, error) {
 	if a.streams.Add(1) > maxStreams {
 		a.streams.Add(-1)
-		return nil, a.admissions.streams.refuse()
+		return nil, a.admissions.streams.refuse(r.Context())
 	}
 	known := requestOf(r.Context())
 	out := &outgoing{api: a, w: w, control: http.NewResponseController(w)}
