@@ -33,8 +33,9 @@ func StartBatch(tracer trace.Tracer, verb string, kind trace.SpanKind, evs []eve
 		for next < len(evs) && traceParentOf(evs[next]) == parent {
 			next++
 		}
-		if isSampled(parent) && e.RecordedAt.After(oldest) {
-			_, span := tracer.Start(Continue(context.Background(), parent), verb+" "+string(e.Type),
+		ctx := Continue(context.Background(), parent)
+		if trace.SpanContextFromContext(ctx).IsSampled() && e.RecordedAt.After(oldest) {
+			_, span := tracer.Start(ctx, verb+" "+string(e.Type),
 				trace.WithSpanKind(kind), trace.WithAttributes(attributes...), trace.WithAttributes(
 					attribute.String("messaging.operation.name", verb),
 					attribute.String("messaging.message.id", e.ID.String()),
@@ -77,17 +78,4 @@ func traceParentOf(e events.Recorded) string {
 	}
 	value, _, _ := bytes.Cut(e.Metadata[at+len(key):], []byte{'"'})
 	return string(value)
-}
-
-// isSampled tells whether the trace is recorded, by whoever has begun it: the last bit
-// of the flags that a traceparent ends with.
-func isSampled(traceParent string) bool {
-	if traceParent == "" {
-		return false
-	}
-	switch traceParent[len(traceParent)-1] {
-	case '1', '3', '5', '7', '9', 'b', 'd', 'f':
-		return true
-	}
-	return false
 }
