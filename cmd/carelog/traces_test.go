@@ -1,0 +1,333 @@
+package main
+
+import (
+	"encoding/hex"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"runtime/pprof"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/carelog/carelog/eventstore/pgtest"
+)
+
+// collector takes OTLP over HTTP. These tests set the process's environment, which
+// OpenTelemetry's SDK reads by itself, so they do not run in parallel.
+type collector struct {
+	url   string
+	mu    sync.Mutex
+	spans []collected
+}
+
+// collected is a span, and which process has sent it.
+type collected struct {
+	*tracepb.Span
+	instance string
+}
+
+func newCollector(t *testing.T) *collector {
+	c := &collector{}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		var sent tracepb.TracesData // looks like a request to export on the wire
+		if err == nil {
+			err = proto.Unmarshal(body, &sent)
+		}
+		if err != nil || r.URL.Path != "/v1/traces" {
+			t.Errorf("%s: %v", r.URL.Path, err)
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		for _, from := range sent.ResourceSpans {
+			about := map[string]string{}
+			for _, a := range from.Resource.Attributes {
+				about[a.Key] = a.Value.GetStringValue()
+			}
+			if about["service.name"] != "carelog" {
+				t.Errorf("spans of %q", about)
+			}
+			for _, scope := range from.ScopeSpans {
+				for _, span := range scope.Spans {
+					c.spans = append(c.spans, collected{span, about["service.instance.id"]})
+				}
+			}
+		}
+	}))
+	t.Cleanup(server.Close)
+	c.url = server.URL
+	return c
+}
+
+// all are the spans of a trace, the earliest first.
+func (c *collector) all(trace string) (spans []collected) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, span := range c.spans {
+		if hex.EncodeToString(span.TraceId) == trace {
+			spans = append(spans, span)
+		}
+	}
+	slices.SortFunc(spans, func(a, b collected) int { return int(int64(a.StartTimeUnixNano) - int64(b.StartTimeUnixNano)) })
+	return spans
+}
+
+// named is the one span of this name.
+func named(t *testing.T, spans []collected, name string) collected {
+	t.Helper()
+	var found []collected
+	for _, span := range spans {
+		if span.Name == name {
+			found = append(found, span)
+		}
+	}
+	if len(found) != 1 {
+		t.Fatalf("%d spans %q in\n%s", len(found), name, drawn(spans))
+	}
+	return found[0]
+}
+
+func (s collected) has(key string) string {
+	for _, a := range s.Attributes {
+		if a.Key == key {
+			return strings.Trim(strings.SplitN(a.Value.String(), ":", 2)[1], `"`)
+		}
+	}
+	return ""
+}
+
+// drawn is a picture of a trace.
+func drawn(spans []collected) string {
+	var text strings.Builder
+	var below func(parent, indent string)
+	below = func(parent, indent string) {
+		for _, span := range spans {
+			if hex.EncodeToString(span.ParentSpanId) == parent {
+				began := time.Duration(span.StartTimeUnixNano - spans[0].StartTimeUnixNano)
+				fmt.Fprintf(&text, "%-34s %8v + %v\n", indent+span.Name, began.Round(10*time.Microsecond),
+					time.Duration(span.EndTimeUnixNano-span.StartTimeUnixNano).Round(10*time.Microsecond))
+				below(hex.EncodeToString(span.SpanId), indent+"  ")
+			}
+		}
+	}
+	below(clientSpan, "")
+	return text.String()
+}
+
+const (
+	clientTrace = "4bf92f3577b34da6a3ce929d0e0e4736"
+	clientSpan  = "00f067aa0ba902b7"
+)
+
+// traced is a configuration whose traces go to an endpoint.
+func traced(t *testing.T, endpoint string, vars map[string]string) Config {
+	t.Helper()
+	all := map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "CARELOG_JWT_SECRET": testSecret}
+	for name, value := range vars {
+		all[name] = value
+	}
+	for name, value := range all {
+		if strings.HasPrefix(name, "OTEL_") {
+			t.Setenv(name, value)
+		}
+	}
+	return testConfig(t, all)
+}
+
+// inClientsTrace sends JSON in the client's trace.
+func (r *running) inClientsTrace(t *testing.T, token, method, path, body string, status int) reply {
+	t.Helper()
+	got, err := r.try(method, path, http.Header{
+		"Content-Type": {"application/json"}, "Authorization": {"Bearer " + token}, "Traceparent": {"00-" + clientTrace + "-" + clientSpan + "-01"},
+	}, strings.NewReader(body))
+	if err != nil || got.status != status {
+		t.Fatalf("%s %s: %v %d %s", method, path, err, got.status, got.body)
+	}
+	return got
+}
+
+const onePatient = `{"first_name":"Alice","last_name":"Smith","age":30,"gender":"Female"}`
+
+// One trace goes from the client over the request to the read tables.
+func TestOneTraceFromARequestToTheReadTables(t *testing.T) {
+	to := newCollector(t)
+	database := pgtest.New(t)
+	r := start(t, traced(t, to.url, map[string]string{"DATABASE_URL": database}))
+	token, _ := r.register(t, "John", "john@example.com", oldPassword)
+	r.inClientsTrace(t, token, "POST", "/api/patients/", onePatient, 201)
+	r.inClientsTrace(t, token, "GET", "/api/patients/1/", "", 200)
+	r.stop()
+
+	spans := to.all(clientTrace)
+	t.Logf("\n%s", drawn(spans))
+	post := named(t, spans, "POST /api/patients/")
+	get := named(t, spans, "GET /api/patients/{id}/")
+	parents := map[string]string{}
+	for _, s := range []struct {
+		name  string
+		below collected
+		kind  tracepb.Span_SpanKind
+		has   map[string]string
+	}{
+		{"check a session", post, tracepb.Span_SPAN_KIND_INTERNAL, nil}, // with the first change of a token
+		{"decide", post, tracepb.Span_SPAN_KIND_INTERNAL, map[string]string{"carelog.tries": "1"}},
+		{"publish patient.registered", post, tracepb.Span_SPAN_KIND_PRODUCER, map[string]string{"carelog.position": "2", "messaging.system": "nats"}},
+		{"apply patient.registered", post, tracepb.Span_SPAN_KIND_CONSUMER, map[string]string{"carelog.position": "2", "source": "bus", "carelog.events": "1"}},
+		{"wait for read tables", post, tracepb.Span_SPAN_KIND_INTERNAL, nil},
+		{"read a patient", get, tracepb.Span_SPAN_KIND_INTERNAL, map[string]string{"db.system.name": "postgresql"}},
+	} {
+		span := named(t, spans, s.name)
+		parents[s.name] = hex.EncodeToString(span.SpanId)
+		if hex.EncodeToString(span.ParentSpanId) != hex.EncodeToString(s.below.SpanId) || span.Kind != s.kind {
+			t.Errorf("%s is not below %s: %v", s.name, s.below.Name, span)
+		}
+		for key, want := range s.has {
+			if got := span.has(key); got != want {
+				t.Errorf("%s: %s is %q, want %q", s.name, key, got, want)
+			}
+		}
+	}
+	added := named(t, spans, "append")
+	if hex.EncodeToString(added.ParentSpanId) != parents["decide"] || added.has("carelog.position") != "2" || added.has("carelog.group_size") != "1" ||
+		len(added.Events) != 1 || added.Events[0].Name != "commit" {
+		t.Errorf("append: %v", added)
+	}
+	if len(spans) != 9 {
+		t.Errorf("%d spans:\n%s", len(spans), drawn(spans))
+	}
+	for _, server := range []collected{post, get} {
+		if hex.EncodeToString(server.ParentSpanId) != clientSpan || server.Kind != tracepb.Span_SPAN_KIND_SERVER {
+			t.Errorf("%v is not the client's", server)
+		}
+	}
+	if got, want := traceParentInLog(t, database, 2), "00-"+clientTrace+"-"+hex.EncodeToString(post.SpanId)+"-01"; got != want {
+		t.Errorf("the event is told of %s, want %s", got, want)
+	}
+	if !strings.Contains(r.log.String(), "trace_id="+clientTrace) {
+		t.Error("the log does not tell the trace")
+	}
+}
+
+func traceParentInLog(t *testing.T, database string, position int) (found string) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context())
+	if err := conn.QueryRow(t.Context(), `select coalesce(metadata->>'traceparent', '') from events where position = $1`, position).Scan(&found); err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+// It is one trace, too, when another process applies what a request has led to.
+func TestOneTraceOverTwoProcesses(t *testing.T) {
+	to := newCollector(t)
+	broker := startNATS(t, t.TempDir(), -1)
+	vars := map[string]string{"DATABASE_URL": pgtest.New(t), "NATS_URL": broker.ClientURL()}
+	first := start(t, traced(t, to.url, vars)) // has the lease
+	second := start(t, traced(t, to.url, vars))
+	token, _ := second.register(t, "John", "john@example.com", oldPassword)
+	second.inClientsTrace(t, token, "POST", "/api/patients/", onePatient, 201)
+	second.stop()
+	first.stop()
+
+	spans := to.all(clientTrace)
+	post := named(t, spans, "POST /api/patients/")
+	for name, same := range map[string]bool{"append": true, "wait for read tables": true, "publish patient.registered": false, "apply patient.registered": false} {
+		if span := named(t, spans, name); (span.instance == post.instance) != same {
+			t.Errorf("%s: in the same process %v, want %v", name, !same, same)
+		}
+	}
+	if apply := named(t, spans, "apply patient.registered"); hex.EncodeToString(apply.ParentSpanId) != hex.EncodeToString(post.SpanId) {
+		t.Errorf("not below the request: %v", apply)
+	}
+}
+
+// What the sampler does not choose is nowhere traced, whatever the client wishes.
+func TestTheSamplerHasTheLastWord(t *testing.T) {
+	to := newCollector(t)
+	database := pgtest.New(t)
+	r := start(t, traced(t, to.url, map[string]string{"DATABASE_URL": database, "OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0"}))
+	token, _ := r.register(t, "John", "john@example.com", oldPassword)
+	r.inClientsTrace(t, token, "POST", "/api/patients/", onePatient, 201)
+	r.stop()
+	if len(to.spans) > 0 {
+		t.Errorf("%d spans", len(to.spans))
+	}
+	got := traceParentInLog(t, database, 2)
+	if !strings.HasPrefix(got, "00-"+clientTrace) || !strings.HasSuffix(got, "-00") || strings.Contains(got, clientSpan) {
+		t.Errorf("the event is told of %s", got)
+	}
+}
+
+// A collector that is down, or never answers, holds up neither requests nor a stop.
+func TestACollectorThatIsAway(t *testing.T) {
+	hangs, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer hangs.Close()
+	for name, endpoint := range map[string]string{"down": "http://" + freeAddress(t), "hangs": "http://" + hangs.Addr().String()} {
+		t.Run(name, func(t *testing.T) {
+			config := traced(t, endpoint, map[string]string{"DATABASE_URL": pgtest.New(t), "OTEL_BSP_SCHEDULE_DELAY": "10"})
+			config.ShutdownTimeout = 6 * time.Second // of which the last second is for spans
+			r := start(t, config)
+			token, _ := r.register(t, "John", "john@example.com", oldPassword)
+			for range 5 {
+				r.inClientsTrace(t, token, "POST", "/api/patients/", onePatient, 201)
+			}
+			told := func() int { return strings.Count(r.log.String(), "traces cannot be sent") }
+			if name == "down" {
+				eventually(t, "the log is told", 10*time.Second, func() bool { return told() > 0 })
+			}
+			began := time.Now()
+			r.stop()
+			if took := time.Since(began); took > 5*time.Second { // the exporter itself waits for 10
+				t.Errorf("stopping took %v", took)
+			}
+			if n := told(); n != 1 {
+				t.Errorf("the log was told %d times:\n%s", n, r.log)
+			}
+		})
+	}
+}
+
+// Off, nothing of OpenTelemetry runs, and events have what the client sent.
+func TestWithoutTraces(t *testing.T) {
+	runs := func() bool {
+		var stacks strings.Builder
+		_ = pprof.Lookup("goroutine").WriteTo(&stacks, 2)
+		return strings.Contains(stacks.String(), "go.opentelemetry.io/otel/sdk")
+	}
+	database := pgtest.New(t)
+	vars := map[string]string{"DATABASE_URL": database, "CARELOG_JWT_SECRET": testSecret}
+	r := start(t, testConfig(t, vars))
+	token, _ := r.register(t, "John", "john@example.com", oldPassword)
+	r.inClientsTrace(t, token, "POST", "/api/patients/", onePatient, 201)
+	if runs() {
+		t.Error("something of OpenTelemetry runs")
+	}
+	r.stop()
+	if got, want := traceParentInLog(t, database, 2), "00-"+clientTrace+"-"+clientSpan+"-01"; got != want {
+		t.Errorf("the event is told of %s, want %s", got, want)
+	}
+	if strings.Contains(r.log.String(), "trace_id") {
+		t.Error("the log tells a trace")
+	}
+	r = start(t, traced(t, newCollector(t).url, vars))
+	if !runs() {
+		t.Error("nothing of OpenTelemetry runs with traces either")
+	}
+	r.stop()
+}
