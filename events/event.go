@@ -94,7 +94,7 @@ type Metadata struct {
 	CorrelationID string `json:"correlation_id,omitempty"` // shared by all that one request caused
 	CausationID   string `json:"causation_id,omitempty"`   // the event id that this one follows from
 	RequestID     string `json:"request_id,omitempty"`     // the HTTP request, as in the server's log
-	TraceParent   string `json:"traceparent,omitempty"`    // the trace that the request belongs to (W3C Trace Context), when it told
+	TraceParent   string `json:"traceparent,omitempty"`    // the request's place in a trace (W3C Trace Context): its span, where that is traced, else what it told
 
 	// Fingerprint tells what a request with an idempotency key asked for, so that
 	// another one under the same key is noticed. It is a keyed hash, on the event

@@ -87,7 +87,8 @@ func (e *tracesExporter) failed(spans int, err error) {
 	defer e.mu.Unlock()
 	e.lost += spans
 	if now := time.Now(); e.told.IsZero() || now.Sub(e.told) >= tellTracesEvery {
-		e.logger.Warn("traces cannot be sent, spans are lost: see OTEL_EXPORTER_OTLP_ENDPOINT", "spans", e.lost, "error", err)
+		text := err.Error() // of a collector that refuses, with all of its answer
+		e.logger.Warn("traces cannot be sent, spans are lost: see OTEL_EXPORTER_OTLP_ENDPOINT", "spans", e.lost, "error", text[:min(len(text), 300)])
 		e.told, e.lost = now, 0
 	}
 }

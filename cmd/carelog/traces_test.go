@@ -181,7 +181,7 @@ func TestOneTraceFromARequestToTheReadTables(t *testing.T) {
 		{"check a session", post, tracepb.Span_SPAN_KIND_INTERNAL, nil}, // with the first change of a token
 		{"decide", post, tracepb.Span_SPAN_KIND_INTERNAL, map[string]string{"carelog.tries": "1"}},
 		{"publish patient.registered", post, tracepb.Span_SPAN_KIND_PRODUCER, map[string]string{"carelog.position": "2", "messaging.system": "nats"}},
-		{"apply patient.registered", post, tracepb.Span_SPAN_KIND_CONSUMER, map[string]string{"carelog.position": "2", "source": "bus", "carelog.events": "1"}},
+		{"apply patient.registered", post, tracepb.Span_SPAN_KIND_CONSUMER, map[string]string{"carelog.position": "2", "carelog.events": "1"}},
 		{"wait for read tables", post, tracepb.Span_SPAN_KIND_INTERNAL, nil},
 		{"read a patient", get, tracepb.Span_SPAN_KIND_INTERNAL, map[string]string{"db.system.name": "postgresql"}},
 	} {
@@ -195,6 +195,10 @@ func TestOneTraceFromARequestToTheReadTables(t *testing.T) {
 				t.Errorf("%s: %s is %q, want %q", s.name, key, got, want)
 			}
 		}
+	}
+	// A machine that is busy may keep the bus silent for so long that the log is read.
+	if source := named(t, spans, "apply patient.registered").has("source"); source != "bus" && source != "log" {
+		t.Errorf("applied from %q", source)
 	}
 	added := named(t, spans, "append")
 	if hex.EncodeToString(added.ParentSpanId) != parents["decide"] || added.has("carelog.position") != "2" || added.has("carelog.group_size") != "1" ||
@@ -280,7 +284,8 @@ func TestACollectorThatIsAway(t *testing.T) {
 	defer hangs.Close()
 	for name, endpoint := range map[string]string{"down": "http://" + freeAddress(t), "hangs": "http://" + hangs.Addr().String()} {
 		t.Run(name, func(t *testing.T) {
-			config := traced(t, endpoint, map[string]string{"DATABASE_URL": pgtest.New(t), "OTEL_BSP_SCHEDULE_DELAY": "10"})
+			config := traced(t, endpoint, map[string]string{"DATABASE_URL": pgtest.New(t), "OTEL_BSP_SCHEDULE_DELAY": "10",
+				"OTEL_EXPORTER_OTLP_TIMEOUT": "60000", "OTEL_BSP_EXPORT_TIMEOUT": "60000"})
 			config.ShutdownTimeout = 6 * time.Second // of which the last second is for spans
 			r := start(t, config)
 			token, _ := r.register(t, "John", "john@example.com", oldPassword)
@@ -293,7 +298,7 @@ func TestACollectorThatIsAway(t *testing.T) {
 			}
 			began := time.Now()
 			r.stop()
-			if took := time.Since(began); took > 5*time.Second { // the exporter itself waits for 10
+			if took := time.Since(began); took > 20*time.Second { // the exporter itself waits for a minute
 				t.Errorf("stopping took %v", took)
 			}
 			if n := told(); n != 1 {

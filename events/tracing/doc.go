@@ -11,7 +11,7 @@
 //	└ wait for read tables         httpapi: from the append to when its rows can be read
 //
 //	GET /api/patients/{id}/
-//	└ read a patient               projections: from the question to its rows, waiting for a shared statement included
+//	└ read a patient               projections: each query of read tables, waiting for a shared statement included
 //
 // Publish and apply are done for many requests at once, in whichever process has
 // the lease, and may end after the request. What joins them to it is the
