@@ -5,7 +5,8 @@
 // Every request passes, in this order:
 //
 //	connections.go       how many there may be
-//	request_id.go        gives it an id and, at the end, its line in the access log
+//	request_id.go        gives it an id and, at the end, its line in the access log (log.go: other lines
+//	                     have the id, too; trace.go: its span)
 //	recover.go           turns a panic into a 500
 //	security_headers.go  headers that every answer carries
 //	limits.go            413, 414; the deadline that everything after it lives under

@@ -11,7 +11,7 @@ import (
 // cutOff ends an answer in the middle.
 func (a *api) cutOff(r *http.Request, err error) {
 	if requestOf(r.Context()).client.Err() == nil {
-		a.logger.Warn("a stream of events was cut off", "request_id", requestOf(r.Context()).id, "error", err.Error())
+		a.logger.WarnContext(r.Context(), "a stream of events was cut off", "error", err.Error())
 	}
 	panic(http.ErrAbortHandler)
 }
@@ -67,7 +67,7 @@ func (s *streams) end(user int64) {
 func (a *api) beginStream(w http.ResponseWriter, r *http.Request, contentType string) (*outgoing, error) {
 	known := requestOf(r.Context())
 	if !a.streams.begin(known.user.User) {
-		return nil, a.admissions.streams.refuse()
+		return nil, a.admissions.streams.refuse(r.Context())
 	}
 	out := &outgoing{api: a, user: known.user.User, w: w, control: http.NewResponseController(w)}
 	ctx, stop := a.feed.While(known.client)

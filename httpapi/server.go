@@ -12,6 +12,8 @@ import (
 	"slices"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/carelog/carelog/commands"
 	"github.com/carelog/carelog/events"
 	"github.com/carelog/carelog/projections"
@@ -31,6 +33,7 @@ type Config struct {
 	Accounts Accounts
 	Ready    func(context.Context) Readiness // what /readyz answers
 	Logger   *slog.Logger
+	Tracer   trace.Tracer // of requests; nil: tracing is off
 
 	TokenKey        []byte        // signs tokens with HS256; at least MinTokenKey bytes
 	OtherTokenKeys  [][]byte      // whose tokens are good as well, for a rotation of keys; default none
@@ -191,7 +194,8 @@ type api struct {
 	answers    *room // long ones
 	ready      *looks
 	schemas    documents
-	logger     *slog.Logger
+	logger     *slog.Logger // to be given the context of a request, where there is one
+	tracer     trace.Tracer
 	version    string
 }
 
@@ -209,6 +213,7 @@ func New(config Config) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	logger := slog.New(requestLog{config.Logger.Handler()})
 	a := &api{
 		commands: config.Commands,
 		queries:  config.Queries,
@@ -220,14 +225,15 @@ func New(config Config) (http.Handler, error) {
 		accounts: config.Accounts,
 		ready:    newLooks(config.Ready),
 		schemas:  schemas,
-		logger:   config.Logger,
+		logger:   logger,
+		tracer:   config.Tracer,
 		version:  cmp.Or(config.Version, "unknown"),
 		tokens: newTokens(newKeys(config.TokenKey, config.OtherTokenKeys...), config.Now,
 			cmp.Or(config.AccessLifetime, 5*time.Minute),
 			cmp.Or(config.RefreshLifetime, 24*time.Hour)),
 		streams:    streams{of: map[int64]int{}},
 		throttles:  newThrottles(config.Throttle, config.TrustedProxies, config.Now),
-		admissions: newAdmissions(config.Bounds, config.Logger),
+		admissions: newAdmissions(config.Bounds, logger),
 		bodies:     &room{size: cmp.Or(config.Bounds.LargeBodies, defaultBounds.LargeBodies)},
 		answers:    &room{size: cmp.Or(config.Bounds.LongAnswers, defaultBounds.LongAnswers)},
 	}

@@ -52,6 +52,8 @@ type Config struct {
 
 	LogLevel  slog.Level // info
 	LogFormat string     // text; or json
+
+	Traces bool // false; OpenTelemetry's own variables ask for them, and its SDK reads those
 }
 
 // setting is how one field of the Config is set.
@@ -226,6 +228,11 @@ func parseConfig(env environment, fileErr error, signs bool) (c Config, warnings
 			c.RefreshTokenLifetime, c.AccessTokenLifetime))
 	}
 	warnings = unknownNames(env)
+	if signs { // the server
+		var ignored, wrong []string
+		c.Traces, ignored, wrong = env.traces()
+		warnings, problems = append(warnings, ignored...), append(problems, wrong...)
+	}
 	if problems != nil {
 		return c, warnings, &configError{problems}
 	}

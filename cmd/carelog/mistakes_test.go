@@ -40,8 +40,10 @@ func TestTheTenLikeliestMistakes(t *testing.T) {
 			says:     `address already in use.*CARELOG_ADDR`,
 		},
 		"a database that is not there": {
-			settings: []string{with(func(url string) string { return regexp.MustCompile(`carelog_test_[0-9a-f-]+`).ReplaceAllString(url, "no_such_database") }), secret},
-			says:     `database "no_such_database" does not exist.*create it, or name another in DATABASE_URL`,
+			settings: []string{with(func(url string) string {
+				return regexp.MustCompile(`carelog_test_[0-9a-f-]+`).ReplaceAllString(url, "no_such_database")
+			}), secret},
+			says: `database "no_such_database" does not exist.*create it, or name another in DATABASE_URL`,
 		},
 		"a database at no such address": {
 			settings: []string{"DATABASE_URL=postgres://carelog@127.0.0.1:1/carelog", secret},

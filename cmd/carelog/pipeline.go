@@ -127,6 +127,7 @@ func (p *program) tryPipeline(ctx context.Context, keys [][]byte) (_ *pipeline, 
 		Accounts:        l.accounts,
 		Ready:           l.readiness,
 		Logger:          p.logger,
+		Tracer:          p.tracer,
 		TokenKey:        keys[0],
 		OtherTokenKeys:  keys[1:],
 		AccessLifetime:  p.config.AccessTokenLifetime,
@@ -213,7 +214,7 @@ func migrationConfig(config *pgx.ConnConfig) *pgx.ConnConfig {
 func (l *pipeline) openProjections(database *pgx.ConnConfig) {
 	config := projections.Config{
 		Conn: database, Pool: l.pool, Log: l.store, LogID: l.store.LogID(), Registry: l.program.registry,
-		Shared: l.shared, Wait: l.config.ProjectionWait, Logger: l.program.logger,
+		Shared: l.shared, Wait: l.config.ProjectionWait, Logger: l.program.logger, Tracer: l.program.tracer,
 	}
 	l.progress = projections.NewProgress(config)
 	l.runner = projections.NewRunner(config, l.progress)
@@ -232,7 +233,7 @@ func (l *pipeline) openBus() (err error) {
 		l.program.logger.Warn("the NATS server that NATS_URL names is not reached yet; until then events are read from the log", "error", err)
 	}
 	carrier := bus.CarrierConfig{
-		Conn: l.conn, LogID: l.store.LogID(), Log: l.store, Logger: l.program.logger,
+		Conn: l.conn, LogID: l.store.LogID(), Log: l.store, Logger: l.program.logger, Tracer: l.program.tracer,
 		Stream: bus.StreamConfig{MaxAge: l.config.StreamMaxAge, MaxBytes: l.config.StreamMaxBytes, Replicas: l.config.StreamReplicas},
 	}
 	if l.program.nats != nil {

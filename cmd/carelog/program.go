@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/carelog/carelog/events"
@@ -29,8 +30,9 @@ type program struct {
 	registry projections.Registry // of the events that are applied; tests set that of a newer program
 	bounds   httpapi.Bounds       // of what is served at once; tests lower them
 
-	postgres *postgres   // nil with a DATABASE_URL
-	nats     *natsServer // nil with a NATS_URL
+	tracer   trace.Tracer // nil while tracing is off
+	postgres *postgres    // nil with a DATABASE_URL
+	nats     *natsServer  // nil with a NATS_URL
 
 	between between
 }
@@ -91,7 +93,7 @@ func (p *program) Close() error {
 
 // Run serves until the context ends, then finishes what was accepted and returns
 // nil, all within the shutdown timeout: half of it is for requests and the read
-// tables, a third for PostgreSQL. It waits for a database and a NATS server
+// tables, a third for PostgreSQL, the rest for spans that are not sent yet. It waits for a database and a NATS server
 // that are still coming up, and for ever for ones that went away.
 //
 // It stops in this order:
@@ -100,7 +102,16 @@ func (p *program) Close() error {
 //  2. the read tables take in what was appended
 //  3. the pipeline stops
 //  4. PostgreSQL and NATS stop, where they are this process's own
+//  5. the last spans are sent, where tracing is on
 func (p *program) Run(ctx context.Context) error {
+	if p.config.Traces {
+		traces, err := openTraces(p.logger)
+		if err != nil {
+			return err
+		}
+		defer traces.close(min(2*time.Second, p.config.ShutdownTimeout/6))
+		p.tracer = traces.tracer
+	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	own, stopOwn := context.WithCancel(context.WithoutCancel(ctx))
