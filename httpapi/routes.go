@@ -44,6 +44,9 @@ func (a *api) routes() []route {
 		{"/livez/", "Liveness", public, methods{"GET": a.livez}},
 		{"/readyz/", "Readiness", public, methods{"GET": a.readyz}},
 
+		{docsPath, "API Page", public, methods{"GET": a.getDocs}},
+		{docsPath + "{file}/", "File of the API Page", public, methods{"GET": a.getDocsFile}},
+
 		{schemasPath, "Event Schemas", public, methods{"GET": a.listSchemas}},
 		{schemasPath + "{file}/", "Event Schema", public, methods{"GET": a.getSchema}},
 		{"/api/events/asyncapi.json/", "AsyncAPI", public, methods{"GET": a.getAsyncAPI}},

@@ -192,6 +192,7 @@ type api struct {
 	answers    *room // long ones
 	ready      *looks
 	schemas    documents
+	docs       docs
 	logger     *slog.Logger
 	version    string
 }
@@ -208,6 +209,10 @@ func New(config Config) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	docs, err := newDocs()
+	if err != nil {
+		return nil, err
+	}
 	a := &api{
 		commands: config.Commands,
 		queries:  config.Queries,
@@ -219,6 +224,7 @@ func New(config Config) (http.Handler, error) {
 		accounts: config.Accounts,
 		ready:    newLooks(config.Ready),
 		schemas:  schemas,
+		docs:     docs,
 		logger:   config.Logger,
 		version:  cmp.Or(config.Version, "unknown"),
 		tokens: newTokens(config.TokenKey, config.Now,
