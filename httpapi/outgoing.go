@@ -21,6 +21,7 @@ type outgoing struct {
 	ctx     context.Context // ends when the client is gone, the token has expired, or the feed stops
 	done    []func()
 	api     *api
+	user    int64
 	w       http.ResponseWriter
 	control *http.ResponseController
 	buffer  []byte
@@ -35,14 +36,43 @@ const sendWithin = 10 * time.Second
 // maxStreams is how many answers are sent bit by bit at once.
 const maxStreams = 2048
 
+// streams counts the answers that are sent bit by bit now. A user may have as many as
+// are left for all others: so one has at most half of them, and whoever comes later
+// finds room.
+type streams struct {
+	mu  sync.Mutex
+	all int
+	of  map[int64]int // by user
+}
+
+// begin counts one more, which must end. It reports false when there is no room.
+func (s *streams) begin(user int64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.of[user] >= maxStreams-s.all {
+		return false
+	}
+	s.all++
+	s.of[user]++
+	return true
+}
+
+func (s *streams) end(user int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.all--
+	if s.of[user]--; s.of[user] == 0 {
+		delete(s.of, user)
+	}
+}
+
 // beginStream begins an answer that may take longer than others. It must be ended.
 func (a *api) beginStream(w http.ResponseWriter, r *http.Request, contentType string) (*outgoing, error) {
-	if a.streams.Add(1) > maxStreams {
-		a.streams.Add(-1)
+	known := requestOf(r.Context())
+	if !a.streams.begin(known.user.User) {
 		return nil, a.admissions.streams.refuse()
 	}
-	known := requestOf(r.Context())
-	out := &outgoing{api: a, w: w, control: http.NewResponseController(w)}
+	out := &outgoing{api: a, user: known.user.User, w: w, control: http.NewResponseController(w)}
 	ctx, stop := a.feed.While(known.client)
 	ctx, cancel := context.WithDeadlineCause(ctx, known.standing.expires, errExpired)
 	hurry := context.AfterFunc(ctx, out.hurry)
@@ -80,7 +110,7 @@ func (o *outgoing) end() {
 	defer o.mu.Unlock()
 	o.sendBy(lastWords) // what net/http sends at the end
 	o.ended = true
-	o.api.streams.Add(-1)
+	o.api.streams.end(o.user)
 }
 
 // sendBy gives what is sent a deadline. That fails where there is no connection, as in

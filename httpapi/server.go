@@ -11,7 +11,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
-	"sync/atomic"
+	"slices"
 	"time"
 
 	"github.com/carelog/carelog/commands"
@@ -35,6 +35,7 @@ type Config struct {
 	Logger   *slog.Logger
 
 	TokenKey        []byte        // signs tokens with HS256; at least MinTokenKey bytes
+	OtherTokenKeys  [][]byte      // whose tokens are good as well, for a rotation of keys; default none
 	AccessLifetime  time.Duration // of an access token; default 5 minutes
 	RefreshLifetime time.Duration // of a refresh token; default 1 day
 
@@ -183,7 +184,7 @@ type api struct {
 	history    History
 	feed       Feed
 	types      []events.Type
-	streams    atomic.Int64 // answers that are sent bit by bit now
+	streams    streams
 	accounts   Accounts
 	tokens     *tokens
 	throttles  *throttles
@@ -199,8 +200,10 @@ type api struct {
 
 // New returns the handler of the whole API.
 func New(config Config) (http.Handler, error) {
-	if len(config.TokenKey) < MinTokenKey {
-		return nil, fmt.Errorf("the key that signs tokens has %d bytes, it needs %d or more", len(config.TokenKey), MinTokenKey)
+	for _, key := range slices.Concat([][]byte{config.TokenKey}, config.OtherTokenKeys) {
+		if len(key) < MinTokenKey {
+			return nil, fmt.Errorf("a key of tokens has %d bytes, it needs %d or more", len(key), MinTokenKey)
+		}
 	}
 	if config.Now == nil {
 		config.Now = time.Now
@@ -227,9 +230,10 @@ func New(config Config) (http.Handler, error) {
 		docs:     docs,
 		logger:   config.Logger,
 		version:  cmp.Or(config.Version, "unknown"),
-		tokens: newTokens(config.TokenKey, config.Now,
+		tokens: newTokens(newKeys(config.TokenKey, config.OtherTokenKeys...), config.Now,
 			cmp.Or(config.AccessLifetime, 5*time.Minute),
 			cmp.Or(config.RefreshLifetime, 24*time.Hour)),
+		streams:    streams{of: map[int64]int{}},
 		throttles:  newThrottles(config.Throttle, config.TrustedProxies, config.Now),
 		admissions: newAdmissions(config.Bounds, config.Logger),
 		bodies:     &room{size: cmp.Or(config.Bounds.LargeBodies, defaultBounds.LargeBodies)},

@@ -28,7 +28,7 @@ func TestRequestsAreNeverRepeated(t *testing.T) {
 	}))
 	defer fake.Close()
 	j := job{Addr: fake.Listener.Addr().String(), Connections: 4, Duration: 100 * time.Millisecond,
-		Stock: stock{Token: "token", Patients: []int64{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}, Doctors: make([]int64, 1000)}}
+		Stock: stock{Token: "token", Patients: []int64{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}, Doctors: make([]int64, 100_000)}}
 	for i := range j.Stock.Doctors {
 		j.Stock.Doctors[i] = int64(i)
 	}
@@ -58,7 +58,7 @@ func TestRequestsAreNeverRepeated(t *testing.T) {
 		ages[path] = age
 	}
 
-	j.First = 10 * 1000
+	j.First = int64(len(j.Stock.Patients) * len(j.Stock.Doctors))
 	if result, err := generate(t.Context(), j, rows[4], func(string) {}); err != nil || !strings.Contains(result.Failure, "the stock is too small") {
 		t.Errorf("%+v, %v", result, err)
 	}

@@ -95,7 +95,13 @@ func TestRenewedCertificate(t *testing.T) {
 	const refused = "the renewed certificate cannot be used"
 	spare := t.TempDir()
 	third := writeCertificate(t, filepath.Join(spare, "cert.pem"), filepath.Join(spare, "key.pem"))
-	copyFile(t, filepath.Join(spare, "cert.pem"), config.TLSCert)
+	replace := func(path string) {
+		t.Helper()
+		if err := copyFile(filepath.Join(spare, filepath.Base(path)), path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	replace(config.TLSCert)
 	for range 2 {
 		expectTrust("with the key of another", second, true)
 		expectLines("with the key of another", refused, 1)
@@ -107,7 +113,7 @@ func TestRenewedCertificate(t *testing.T) {
 		expectTrust("without a key", second, true)
 		expectLines("without a key", refused, 2)
 	}
-	copyFile(t, filepath.Join(spare, "key.pem"), config.TLSKey)
+	replace(config.TLSKey)
 	expectTrust("with both", third, true)
 	expectTrust("with both", second, false)
 	expectLines("with both", "a renewed certificate is shown", 2)
@@ -216,17 +222,6 @@ func trustsServer(t *testing.T, server *running, trusted string) error {
 		conn.Close()
 	}
 	return err
-}
-
-func copyFile(t *testing.T, from, to string) {
-	t.Helper()
-	text, err := os.ReadFile(from)
-	if err == nil {
-		err = os.WriteFile(to, text, 0o600)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
 }
 
 // writeCertificate makes a certificate for 127.0.0.1 that is its own authority, and

@@ -24,6 +24,7 @@ type Config struct {
 	DataDir string // $XDG_DATA_HOME/carelog, else ~/.local/share/carelog; absolute
 
 	JWTSecret            []byte        // none: made in DataDir (jwtKey); required with DatabaseURL
+	JWTFallbacks         [][]byte      // none: only tokens that JWTSecret signed are good
 	AccessTokenLifetime  time.Duration // 5m
 	RefreshTokenLifetime time.Duration // 24h
 	HashConcurrency      int           // the number of CPUs; each hash takes 19 MiB
@@ -81,6 +82,9 @@ var settings = []setting{
 	{name: "CARELOG_JWT_SECRET", alias: "SECRET_KEY",
 		usage: "key that signs tokens, at least 32 bytes; required with DATABASE_URL, else made in the data directory",
 		set:   func(c *Config, s string) error { c.JWTSecret = []byte(s); return checkSecret(s) }},
+	{name: "CARELOG_JWT_FALLBACK_SECRETS",
+		usage: "other keys whose tokens are good as well while keys are rotated, comma separated (default none)",
+		set:   func(c *Config, s string) (err error) { c.JWTFallbacks, err = parseSecrets(s); return err }},
 	{name: "CARELOG_ACCESS_TOKEN_LIFETIME", flag: "access-token-lifetime", initial: "5m",
 		usage: "`duration` that an access token is valid",
 		set:   func(c *Config, s string) error { return setDuration(&c.AccessTokenLifetime, s, time.Second) }},

@@ -56,7 +56,7 @@ func TestConfigDefaults(t *testing.T) {
 // TestConfigEverySetting sets each one by its variable and looks for a change.
 func TestConfigEverySetting(t *testing.T) {
 	texts := map[string]string{
-		"CARELOG_ADDR": "0.0.0.0:80", "CARELOG_DATA_DIR": "/data", "CARELOG_JWT_SECRET": goodSecret,
+		"CARELOG_ADDR": "0.0.0.0:80", "CARELOG_DATA_DIR": "/data", "CARELOG_JWT_SECRET": goodSecret, "CARELOG_JWT_FALLBACK_SECRETS": goodSecret + ", " + goodSecret,
 		"CARELOG_ACCESS_TOKEN_LIFETIME": "7m", "CARELOG_REFRESH_TOKEN_LIFETIME": "48h", "CARELOG_HASH_CONCURRENCY": "77",
 		"DATABASE_URL": "postgres://u:p@h/d", "CARELOG_DB_MAX_CONNS": "5", "CARELOG_PG_BIN": "/pg", "NATS_URL": "nats://a:1,b:2",
 		"CARELOG_STREAM_MAX_AGE": "1h", "CARELOG_STREAM_MAX_BYTES": "2GiB", "CARELOG_PROJECTION_WAIT": "1s",

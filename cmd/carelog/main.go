@@ -1,4 +1,3 @@
-// Command carelog serves the Carelog API. See `carelog --help`.
 package main
 
 import (
@@ -100,7 +99,7 @@ export is damaged, not whole, or not one that can be imported.`,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return &usageError{err, cmd.CommandPath()} })
-	root.AddCommand(newServeCommand(), newUsersCommand(), newEventsCommand(), newHistoryCommand(), newShowCommand(), newDiffCommand(),
+	root.AddCommand(newServeCommand(), newMigrateCommand(), newHealthCommand(), newUsersCommand(), newEventsCommand(), newHistoryCommand(), newShowCommand(), newDiffCommand(),
 		newProjectionsCommand(), newExportCommand(), newImportCommand(), newReplayCommand(), newSubscribersCommand(), newDoctorCommand(),
 		newCompletionCommand(), newVersionCommand(), newFindPostgresCommand(), newWithPostgresCommand())
 	completeSettings(root)
@@ -159,6 +158,7 @@ func serve(ctx context.Context, config Config, logger *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	program.notify = newNotifier(os.Getenv("NOTIFY_SOCKET"), logger)
 	return errors.Join(program.Run(ctx), program.Close())
 }
 

@@ -46,12 +46,12 @@ type pipeline struct {
 
 // openPipeline makes the parts, as soon as the database can be reached.
 func (p *program) openPipeline(ctx context.Context) (*pipeline, error) {
-	key, err := p.tokenKey()
+	keys, err := p.tokenKeys()
 	if err != nil {
 		return nil, err
 	}
 	for waiting := false; ; waiting = true {
-		l, err := p.tryPipeline(ctx, key)
+		l, err := p.tryPipeline(ctx, keys)
 		if err == nil || !errors.Is(err, events.ErrUnavailable) {
 			return l, err
 		}
@@ -64,7 +64,7 @@ func (p *program) openPipeline(ctx context.Context) (*pipeline, error) {
 	}
 }
 
-func (p *program) tryPipeline(ctx context.Context, key []byte) (_ *pipeline, err error) {
+func (p *program) tryPipeline(ctx context.Context, keys [][]byte) (_ *pipeline, err error) {
 	database, err := p.database(ctx)
 	if err != nil {
 		return nil, err
@@ -123,7 +123,8 @@ func (p *program) tryPipeline(ctx context.Context, key []byte) (_ *pipeline, err
 		Accounts:        l.accounts,
 		Ready:           l.readiness,
 		Logger:          p.logger,
-		TokenKey:        key,
+		TokenKey:        keys[0],
+		OtherTokenKeys:  keys[1:],
 		AccessLifetime:  p.config.AccessTokenLifetime,
 		RefreshLifetime: p.config.RefreshTokenLifetime,
 		AllowedOrigins:  p.config.CORSOrigins,
@@ -146,16 +147,17 @@ func (l *pipeline) compareSchema(ctx context.Context) error {
 	return err
 }
 
-// tokenKey is the key that signs tokens: the one that is set, or one that is
-// made in the data directory.
-func (p *program) tokenKey() ([]byte, error) {
+// tokenKeys are the key that signs tokens, which is the one that is set or one that
+// is made in the data directory, and then those whose tokens are good as well.
+func (p *program) tokenKeys() ([][]byte, error) {
 	if len(p.config.JWTSecret) > 0 {
-		return p.config.JWTSecret, nil
+		return append([][]byte{p.config.JWTSecret}, p.config.JWTFallbacks...), nil
 	}
 	if err := makeDir(p.config.DataDir); err != nil {
 		return nil, err
 	}
-	return jwtKey(p.config.DataDir)
+	keys, err := jwtKeys(p.config.DataDir)
+	return append(keys, p.config.JWTFallbacks...), err
 }
 
 // database migrates the database and tells how requests connect to it.

@@ -27,6 +27,7 @@ type program struct {
 	tls      *tls.Config                  // nil: HTTP
 	handler  atomic.Pointer[http.Handler] // what is served: the API, once it is there
 	running  chan struct{}
+	notify   func(state string)   // tells the service manager
 	registry projections.Registry // of the events that are applied; tests set that of a newer program
 	bounds   httpapi.Bounds       // of what is served at once; tests lower them
 
@@ -58,7 +59,7 @@ func newProgram(config Config, logger *slog.Logger) (*program, error) {
 	if err != nil {
 		return nil, errors.Join(err, listener.Close())
 	}
-	p := &program{config: config, logger: logger, listener: listener, tls: tlsConfig, running: make(chan struct{}), registry: events.NewRegistry()}
+	p := &program{config: config, logger: logger, listener: listener, tls: tlsConfig, running: make(chan struct{}), notify: func(string) {}, registry: events.NewRegistry()}
 	starting := httpapi.Starting()
 	p.handler.Store(&starting)
 	if config.DatabaseURL == "" {
@@ -183,6 +184,7 @@ func (p *program) runPipeline(ctx context.Context, server *http.Server) error {
 		if pipeline.awaitRunner(serving) {
 			p.logger.Info("carelog is serving", "url", p.URL(), "version", version(), "log", pipeline.store.LogID())
 			close(p.running)
+			p.notify(stateReady)
 			<-serving.Done()
 		}
 		p.drain(server, pipeline)
@@ -199,6 +201,7 @@ func (p *program) serveHTTP(w http.ResponseWriter, r *http.Request) {
 // in what they appended.
 func (p *program) drain(server *http.Server, pipeline *pipeline) {
 	p.logger.Info("carelog is stopping")
+	p.notify(stateStopping)
 	pipeline.hub.Stop() // those who follow would be waited for in vain
 	ctx, cancel := context.WithTimeout(context.Background(), p.config.ShutdownTimeout/2)
 	defer cancel()

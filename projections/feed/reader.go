@@ -19,34 +19,48 @@ type Log interface {
 	Head(context.Context) (events.Position, error)
 }
 
-// nearEnough is how many events are read and filtered rather than looked up.
-const nearEnough = 5_000
+const (
+	// nearEnough is how many events are read and filtered rather than looked up.
+	nearEnough = 5_000
+
+	// nearFirst is how many are in any case, before the others are looked up: a page of
+	// a filter that lets many through is full by then, and a look at all that come
+	// after it would be repeated for each page.
+	nearFirst = 2_000
+)
 
 // Read answers the events of the log that the filter lets through, after a position
 // and up to another, in order and in constant memory.
 func (h *Hub) Read(ctx context.Context, filter Filter, after, until events.Position) iter.Seq2[Event, error] {
-	selections := filter.selections()
-	if until-after <= nearEnough {
-		selections = []events.Selection{{}}
-	}
-	var streams []iter.Seq2[events.Recorded, error]
-	for _, selected := range selections {
-		selected.After, selected.Until = after, until
-		streams = append(streams, h.log.Stream(ctx, selected))
+	near := until
+	if until-after > nearEnough {
+		near = after + nearFirst
 	}
 	return func(yield func(Event, error) bool) {
 		if until <= after {
 			return
 		}
-		for e, err := range merge(streams) {
-			if err != nil {
-				yield(Event{}, err)
-				return
+		read := func(found iter.Seq2[events.Recorded, error]) bool {
+			for e, err := range found {
+				if err != nil {
+					yield(Event{}, err)
+					return false
+				}
+				if filter.Matches(e) && !yield(h.event(e), nil) {
+					return false
+				}
 			}
-			if filter.Matches(e) && !yield(h.event(e), nil) {
-				return
-			}
+			return true
 		}
+		if !read(h.log.Stream(ctx, events.Selection{After: after, Until: near})) || near == until {
+			return
+		}
+		var streams []iter.Seq2[events.Recorded, error]
+		for _, selected := range filter.selections() {
+			selected.After, selected.Until = near, until
+			streams = append(streams, h.log.Stream(ctx, selected))
+		}
+		read(merge(streams))
 	}
 }
 
