@@ -57,7 +57,7 @@ func interpolate(text string, vars map[string]string) (result string, missing []
 func secretsOf(t *testing.T) map[string]string {
 	t.Helper()
 	dir := t.TempDir()
-	runScript(t, dir, "secrets")
+	runScript(t, dir, "deploy/README.md", "secrets")
 	vars, err := readDotenv(filepath.Join(dir, ".env"))
 	if err != nil {
 		t.Fatal(err)

@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -13,15 +12,11 @@ import (
 	"time"
 )
 
-// runScript runs a script of deploy/README.md as it stands.
-func runScript(t *testing.T, dir, name string) {
+// runScript runs a script of a page as it stands.
+func runScript(t *testing.T, dir, page, name string, variables ...string) {
 	t.Helper()
-	found := regexp.MustCompile("(?s)<!-- " + name + ":[^>]*-->\n```sh\n(.*?)```").FindStringSubmatch(readDeploy(t, "README.md"))
-	if found == nil {
-		t.Fatalf("deploy/README.md has no script %q", name)
-	}
-	shell := exec.CommandContext(t.Context(), "sh", "-euc", found[1])
-	shell.Dir = dir
+	shell := exec.CommandContext(t.Context(), "sh", "-euc", readBlock(t, page, name))
+	shell.Dir, shell.Env = dir, append(os.Environ(), variables...)
 	if output, err := shell.CombinedOutput(); err != nil {
 		t.Fatalf("%s: %v: %s", name, err, output)
 	}

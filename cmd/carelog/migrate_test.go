@@ -123,15 +123,11 @@ func TestMigrateWaits(t *testing.T) {
 
 // TestGrantIsTheREADMEs, whose role is tried in TestProductionRoleOfTheREADME.
 func TestGrantIsTheREADMEs(t *testing.T) {
-	readme, err := os.ReadFile("../../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
 	grant, err := os.ReadFile("../../eventstore/grant.sql")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if found := roleBlock.FindSubmatch(readme); found == nil || string(found[1]) != "create role carelog_app login;\n"+string(grant) {
-		t.Errorf("the README and eventstore/grant.sql differ:\n%s\n%s", found, grant)
+	if role := readBlock(t, "README.md", "role"); role != "create role carelog_app login;\n"+string(grant) {
+		t.Errorf("the README and eventstore/grant.sql differ:\n%s\n%s", role, grant)
 	}
 }
