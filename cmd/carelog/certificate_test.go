@@ -57,7 +57,11 @@ func TestHTTPS(t *testing.T) {
 		t.Errorf("not told where it serves:\n%s", server.log)
 	}
 
-	answer, err := http.Get("http" + strings.TrimPrefix(server.url, "https") + "/livez")
+	address := strings.TrimPrefix(server.url, "https://")
+	if got := runCarelog(t, Config{}, "", "health", "--addr", address); got.status != 0 {
+		t.Errorf("carelog health: %+v", got)
+	}
+	answer, err := http.Get("http://" + address + "/livez")
 	if err != nil {
 		t.Fatal(err)
 	}
