@@ -29,7 +29,9 @@ var house = map[string][]string{
 	"projections":         {"events", "github.com/jackc/pgx/v5", "github.com/google/uuid"},
 	"projections/history": {"events", "projections", "github.com/google/uuid"},
 	"projections/feed":    {"events", "events/cloudevent", "projections", "projections/history", "github.com/google/uuid"},
-	"httpapi":             {"commands", "projections", "projections/history", "projections/feed", "events", "events/schema", "github.com/go-chi", "github.com/golang-jwt/jwt/v5", "github.com/google/uuid"},
+	"httpapi":             {"commands", "projections", "projections/history", "projections/feed", "events", "events/schema", "httpapi/openapi", "github.com/go-chi", "github.com/golang-jwt/jwt/v5", "github.com/google/uuid"},
+	"httpapi/openapi":     {},
+	"httpapi/openapi/gen": {},                                                                               // makes the JSON of the YAML
 	"cmd/bench":           {"github.com/go-chi", "github.com/golang-jwt/jwt/v5", "github.com/jackc/pgx/v5"}, // nothing of ours: it measures from outside
 	"cmd/carelog":         {"commands", "projections", "projections/history", "projections/feed", "events", "events/bus", "events/cloudevent", "eventstore", "eventstore/accounts", "eventstore/archive", "httpapi", "github.com/jackc/pgx/v5", "github.com/nats-io", "github.com/google/uuid"},
 }

@@ -158,6 +158,7 @@ func (a *api) welcome(w http.ResponseWriter, r *http.Request) error {
 			"doctors", "/api/doctors/",
 			"mappings", "/api/patients/mappings/",
 			"docs", docsPath,
+			"openapi", "/api/openapi.json",
 			"schemas", schemasPath,
 			"asyncapi", "/api/events/asyncapi.json",
 			"liveness", "/livez",

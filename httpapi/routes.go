@@ -47,6 +47,8 @@ func (a *api) routes() []route {
 		{docsPath, "API Page", public, methods{"GET": a.getDocs}},
 		{docsPath + "{file}/", "File of the API Page", public, methods{"GET": a.getDocsFile}},
 
+		{"/api/openapi.json/", "OpenAPI", public, methods{"GET": a.getOpenAPI}},
+		{"/api/openapi.yaml/", "OpenAPI as YAML", public, methods{"GET": a.getOpenAPIYAML}},
 		{schemasPath, "Event Schemas", public, methods{"GET": a.listSchemas}},
 		{schemasPath + "{file}/", "Event Schema", public, methods{"GET": a.getSchema}},
 		{"/api/events/asyncapi.json/", "AsyncAPI", public, methods{"GET": a.getAsyncAPI}},

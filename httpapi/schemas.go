@@ -10,12 +10,13 @@ import (
 	"strconv"
 
 	"github.com/carelog/carelog/events/schema"
+	"github.com/carelog/carelog/httpapi/openapi"
 )
 
 const schemasPath = "/api/events/schemas/"
 
-// document is a file that is the same for everybody. It is public: it tells how events
-// look and holds none.
+// document is a file that is the same for everybody. It is public: it tells how the API
+// and events look and holds none.
 type document struct {
 	body         []byte
 	contentType  string
@@ -35,15 +36,21 @@ func newDocument(body []byte, contentType, cacheControl string) document {
 	return document{body, contentType, cacheControl, `"` + hex.EncodeToString(sum[:16]) + `"`}
 }
 
-// documents are what is told about events.
+// documents are what is told about the API and about events.
 type documents struct {
+	openAPI, openAPIYAML document
+
 	asyncAPI document
 	files    map[string]document // the schemas, by the file's name
 	index    document
 }
 
 func newDocuments() (documents, error) {
-	d := documents{files: map[string]document{}}
+	d := documents{
+		openAPI:     newDocument(openapi.JSON, "application/json", askEachTime),
+		openAPIYAML: newDocument(openapi.YAML, "application/yaml", askEachTime), // RFC 9512
+		files:       map[string]document{},
+	}
 	asyncAPI, err := schema.Read(schema.AsyncAPI)
 	if err != nil {
 		return d, fmt.Errorf("read the AsyncAPI document: %w", err)
@@ -95,6 +102,18 @@ func (a *api) getSchema(w http.ResponseWriter, r *http.Request) error {
 // getAsyncAPI answers GET /api/events/asyncapi.json.
 func (a *api) getAsyncAPI(w http.ResponseWriter, r *http.Request) error {
 	writeDocument(w, r, a.schemas.asyncAPI)
+	return nil
+}
+
+// getOpenAPI answers GET /api/openapi.json.
+func (a *api) getOpenAPI(w http.ResponseWriter, r *http.Request) error {
+	writeDocument(w, r, a.schemas.openAPI)
+	return nil
+}
+
+// getOpenAPIYAML answers GET /api/openapi.yaml.
+func (a *api) getOpenAPIYAML(w http.ResponseWriter, r *http.Request) error {
+	writeDocument(w, r, a.schemas.openAPIYAML)
 	return nil
 }
 
