@@ -11,14 +11,14 @@ import (
 
 // TestAPIPage has somebody new use the API page in a real browser: register, log in,
 // come back, create a patient, see it. Nothing is asked of another server. With
-// CARELOG_TEST_SCREENSHOT=FILE it takes the picture of the README.
+// API_PAGE_SCREENSHOT=FILE it takes the picture of the README.
 func TestAPIPage(t *testing.T) {
 	t.Parallel()
 	browser := findBrowser(t)
 	dir := npmPackages(t, "testdata/browser")
 	server := start(t, databaseConfig(t))
 	args := []string{"api.mjs", browser, server.url}
-	if screenshot := os.Getenv("CARELOG_TEST_SCREENSHOT"); screenshot != "" {
+	if screenshot := os.Getenv("API_PAGE_SCREENSHOT"); screenshot != "" {
 		screenshot, err := filepath.Abs(screenshot)
 		if err != nil {
 			t.Fatal(err)

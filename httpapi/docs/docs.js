@@ -5,19 +5,67 @@
 'use strict';
 
 const session = document.getElementById('session');
+let ui;
 
-const ui = SwaggerUIBundle({
-	url: '/api/openapi.json',
-	domNode: document.getElementById('api'),
-	deepLinking: true,
-	displayRequestDuration: true,
-	tryItOutEnabled: true,
-	persistAuthorization: true,
-	validatorUrl: null, // nothing is sent to others
-	defaultModelsExpandDepth: 0,
-	responseInterceptor: noteAnswer,
-	onComplete: greet,
+fetch('/api/openapi.json')
+	.then((answer) => (answer.ok ? answer.json() : Promise.reject(new Error(answer.status))))
+	.then(show, () => { session.textContent = 'The OpenAPI document cannot be loaded: try again later.'; });
+
+// The description is long: who knows it goes on to what can be tried.
+document.getElementById('endpoints').addEventListener('click', (click) => {
+	click.preventDefault();
+	document.querySelector('.opblock-tag-section')?.scrollIntoView();
 });
+
+function show(spec) {
+	leaveOutEverywhere(spec);
+	forEachParameter(spec, tellExamples);
+	ui = SwaggerUIBundle({
+		spec,
+		domNode: document.getElementById('api'),
+		deepLinking: true,
+		displayRequestDuration: true,
+		tryItOutEnabled: true,
+		persistAuthorization: true,
+		validatorUrl: null, // nothing is sent to others
+		defaultModelsExpandDepth: 0,
+		responseInterceptor: noteAnswer,
+		onComplete: greet,
+	});
+}
+
+// leaveOutEverywhere leaves out two headers that every request may carry: whoever tries
+// something has no use for them.
+function leaveOutEverywhere(spec) {
+	const known = (parameter) => (parameter.$ref ? spec.components.parameters[parameter.$ref.split('/').pop()] : parameter);
+	for (const path of Object.values(spec.paths)) {
+		path.parameters = path.parameters?.filter((parameter) => !['X-Request-Id', 'traceparent'].includes(known(parameter).name));
+	}
+}
+
+function forEachParameter(node, act) {
+	if (typeof node?.in === 'string' && typeof node.name === 'string') {
+		act(node);
+	} else if (typeof node === 'object' && node !== null) {
+		Object.values(node).forEach((part) => forEachParameter(part, act));
+	}
+}
+
+// tellExamples moves the examples of what need not be sent into its description. Swagger
+// UI would fill them in and send them: an Idempotency-Key that is always the same, an
+// If-Match that matches nothing.
+function tellExamples(parameter) {
+	if (parameter.required) {
+		return;
+	}
+	const values = [parameter.example, ...Object.values(parameter.examples ?? {}).map((example) => example.value)];
+	const told = values.filter((value) => value !== undefined).map((value) => `\`${[value].flat().join(',')}\``);
+	if (told.length > 0) {
+		parameter.description = `${(parameter.description ?? '').trimEnd()} For example ${told.join(' or ')}.`;
+	}
+	delete parameter.example;
+	delete parameter.examples;
+}
 
 // bearer is the security scheme of the document that takes the token.
 function bearer() {
