@@ -16,6 +16,7 @@ import (
 
 	"github.com/carelog/carelog/commands"
 	"github.com/carelog/carelog/events"
+	"github.com/carelog/carelog/httpapi/openapi/openapitest"
 	"github.com/carelog/carelog/projections"
 )
 
@@ -47,7 +48,7 @@ func newWorld(t *testing.T, change ...func(*Config)) *world {
 		progress: &fakeProgress{},
 		accounts: &fakeAccounts{passwords: map[int64]string{}},
 		head:     10,
-		ready:    Readiness{Ready: true},
+		ready:    Readiness{Ready: true, Dependencies: []Dependency{}, Projections: []Projection{}},
 		log:      &syncBuffer{},
 	}
 	config := Config{
@@ -69,7 +70,7 @@ func newWorld(t *testing.T, change ...func(*Config)) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.handler = handler
+	w.handler = openapitest.Handler(t, handler)
 	return w
 }
 

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -36,7 +37,7 @@ func (q longLists) Patients(context.Context, projections.Session) ([]projections
 // keep of memory has a bound.
 func TestASlowReaderHasNoPlace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		long := make([]projections.Patient, 2*shortAnswer/len(patientJSON)) // somewhat less than twice shortAnswer
+		long := slices.Repeat([]projections.Patient{projections.Patient(testPatient)}, 2*shortAnswer/(2+len(patientJSON))) // somewhat less than twice shortAnswer
 		w := newWorld(t, func(c *Config) {
 			c.Bounds = Bounds{Lists: Bound{1, 1, testWait}, LongAnswers: 6 * shortAnswer}
 			c.Queries = longLists{c.Queries, long}

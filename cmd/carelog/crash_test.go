@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"os"
 	"os/exec"
 	"regexp"
@@ -45,7 +44,7 @@ func startProcess(t *testing.T, vars map[string]string) *process {
 	}
 	p := &process{command: command, exited: make(chan struct{}), running: &running{
 		secret: vars["CARELOG_JWT_SECRET"], log: &logBuffer{},
-		client: &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 64}},
+		client: newClient(t),
 	}}
 	serving := make(chan string, 1)
 	go func() {

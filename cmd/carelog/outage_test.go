@@ -63,7 +63,7 @@ func TestTheDatabaseComesAndGoes(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- program.Run(ctx) }()
-	server := &running{program: program, url: program.URL(), log: log, client: &http.Client{Timeout: 30 * time.Second}}
+	server := &running{program: program, url: program.URL(), log: log, client: newClient(t)}
 	t.Cleanup(func() {
 		cancel()
 		server.client.CloseIdleConnections()

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/carelog/carelog/eventstore/pgtest"
+	"github.com/carelog/carelog/httpapi/openapi/openapitest"
 )
 
 // running is the real program, on a port of its own.
@@ -94,7 +95,7 @@ func startBetween(t testing.TB, config Config, step between, change ...func(*pro
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- program.Run(ctx) }()
-	client := &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
+	client := newClient(t)
 	stop := sync.OnceFunc(func() {
 		cancel()
 		client.CloseIdleConnections()
@@ -128,6 +129,11 @@ func startBetween(t testing.TB, config Config, step between, change ...func(*pro
 		secret = keys[0]
 	}
 	return &running{program: program, url: program.URL(), secret: string(secret), log: log, stop: stop, cancel: cancel, ended: ended, client: client}
+}
+
+// newClient is one whose answers must be those of the OpenAPI document.
+func newClient(t testing.TB) *http.Client {
+	return &http.Client{Timeout: 30 * time.Second, Transport: openapitest.Transport(t, &http.Transport{MaxIdleConnsPerHost: 64})}
 }
 
 type reply struct {
