@@ -75,6 +75,10 @@ bench-components: build ## measure the parts one by one, for benchstat; BENCH="-
 generate: ## write the generated files anew: JSON Schemas and AsyncAPI document of the events
 	go generate ./...
 
+.PHONY: swagger-ui
+swagger-ui: ## write the files of the API page that are not ours anew, from npm: httpapi/docs/update.sh names the version
+	httpapi/docs/update.sh
+
 .PHONY: verify
 verify: build ## check format, vet, staticcheck, generated files and import rules
 	@unformatted=$$(gofmt -l $$(go list -f '{{.Dir}}' ./...)); \

@@ -1,11 +1,13 @@
 package httpapi
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"iter"
+	"log"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -194,6 +196,7 @@ type api struct {
 	answers    *room // long ones
 	ready      *looks
 	schemas    documents
+	docs       docs
 	logger     *slog.Logger // to be given the context of a request, where there is one
 	tracer     trace.Tracer
 	version    string
@@ -213,6 +216,10 @@ func New(config Config) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	docs, err := newDocs()
+	if err != nil {
+		return nil, err
+	}
 	logger := slog.New(requestLog{config.Logger.Handler()})
 	a := &api{
 		commands: config.Commands,
@@ -225,6 +232,7 @@ func New(config Config) (http.Handler, error) {
 		accounts: config.Accounts,
 		ready:    newLooks(config.Ready),
 		schemas:  schemas,
+		docs:     docs,
 		logger:   logger,
 		tracer:   config.Tracer,
 		version:  cmp.Or(config.Version, "unknown"),
@@ -254,7 +262,7 @@ func New(config Config) (http.Handler, error) {
 func NewServer(handler http.Handler, most int, logger *slog.Logger) *http.Server {
 	connections := newConnections(most, logger)
 	return &http.Server{
-		Handler:           handler,
+		Handler:           count(handler),
 		ConnState:         connections.change,
 		ConnContext:       connections.tell,
 		ReadHeaderTimeout: 5 * time.Second,
@@ -265,6 +273,25 @@ func NewServer(handler http.Handler, most int, logger *slog.Logger) *http.Server
 
 		DisableGeneralOptionsHandler: true, // OPTIONS * gets a 404 like every unknown path
 
-		ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams:          100, // requests that a connection has at once (RFC 9113, 6.5.2: no fewer)
+			MaxReceiveBufferPerConnection: 128 << 10,
+			MaxReceiveBufferPerStream:     64 << 10,
+		},
+
+		ErrorLog: log.New(serverLog{logger}, "", 0),
 	}
+}
+
+// serverLog tells what net/http has to say. Handshakes fail all the time, for whoever
+// tries a port, and with that go into the log for debugging alone.
+type serverLog struct{ logger *slog.Logger }
+
+func (l serverLog) Write(line []byte) (int, error) {
+	level := slog.LevelWarn
+	if bytes.HasPrefix(line, []byte("http: TLS handshake error")) {
+		level = slog.LevelDebug
+	}
+	l.logger.Log(context.Background(), level, string(bytes.TrimSuffix(line, []byte("\n"))))
+	return len(line), nil
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -24,6 +25,7 @@ type program struct {
 	config   Config
 	logger   *slog.Logger
 	listener net.Listener
+	tls      *tls.Config                  // nil: HTTP
 	handler  atomic.Pointer[http.Handler] // what is served: the API, once it is there
 	running  chan struct{}
 	notify   func(state string)   // tells the service manager
@@ -54,7 +56,12 @@ func newProgram(config Config, logger *slog.Logger) (*program, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: set CARELOG_ADDR to another address, or to port 0 for any that is free", err)
 	}
-	p := &program{config: config, logger: logger, listener: listener, running: make(chan struct{}), notify: func(string) {}, registry: events.NewRegistry()}
+	pair, _ := config.keyPairs()
+	tlsConfig, err := pair.tlsConfig(logger)
+	if err != nil {
+		return nil, errors.Join(err, listener.Close())
+	}
+	p := &program{config: config, logger: logger, listener: listener, tls: tlsConfig, running: make(chan struct{}), notify: func(string) {}, registry: events.NewRegistry()}
 	starting := httpapi.Starting()
 	p.handler.Store(&starting)
 	if config.DatabaseURL == "" {
@@ -77,7 +84,12 @@ func newProgram(config Config, logger *slog.Logger) (*program, error) {
 }
 
 // URL is where the API is served.
-func (p *program) URL() string { return "http://" + p.listener.Addr().String() }
+func (p *program) URL() string {
+	if p.tls != nil {
+		return "https://" + p.listener.Addr().String()
+	}
+	return "http://" + p.listener.Addr().String()
+}
 
 // Running is closed when the API answers. It stays open when Run fails before
 // that.
@@ -140,7 +152,7 @@ func (p *program) serve(ctx context.Context) error {
 	var parts errgroup.Group
 	parts.Go(func() error {
 		defer stop() // without requests there is nothing to do
-		if err := server.Serve(p.listener); !errors.Is(err, http.ErrServerClosed) {
+		if err := p.accept(server); !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("serve HTTP: %w", err)
 		}
 		return nil
@@ -149,6 +161,15 @@ func (p *program) serve(ctx context.Context) error {
 		return errors.Join(p.runPipeline(ctx, server), server.Close())
 	})
 	return parts.Wait()
+}
+
+// accept serves HTTPS where there is a certificate, else HTTP.
+func (p *program) accept(server *http.Server) error {
+	if p.tls == nil {
+		return server.Serve(p.listener)
+	}
+	server.TLSConfig = p.tls
+	return server.ServeTLS(p.listener, "", "")
 }
 
 // runPipeline opens the pipeline and serves the API of it, until the context ends
