@@ -27,6 +27,12 @@ run: build ## start the server on 127.0.0.1:8000, its data in .carelog
 demo: build ## fill the running server with 1,000 made-up patients, 50 doctors and their mappings; DEMO=--help tells what can be chosen
 	@bin/carelog demo $(DEMO)
 
+.PHONY: postman
+postman: ## send every request of deploy/postman to the running server; BASE=http://127.0.0.1:8000 names it
+	@command -v npx >/dev/null || { echo "Node 20 or newer is needed: see https://nodejs.org" >&2; exit 1; }
+	npx --yes newman@6.2.2 run deploy/postman/carelog.postman_collection.json --environment deploy/postman/carelog.postman_environment.json \
+		$(if $(BASE),--env-var baseUrl=$(BASE))
+
 .PHONY: psql
 psql: build ## look into the log and the read tables of the server that make run has started
 	@dir=$${CARELOG_DATA_DIR:-$$(sed -n 's/^\(export \)\{0,1\}CARELOG_DATA_DIR *= *//p' .env 2>/dev/null | tail -n 1)}; \
