@@ -3,9 +3,9 @@
 .DEFAULT_GOAL := help
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-# A build records the commit, unless git cannot tell it: without a commit, or as
-# root in somebody else's clone.
-BUILD := go build $(shell git rev-parse --verify --quiet HEAD >/dev/null 2>&1 || echo -buildvcs=false)
+# A static program, as deploy/Dockerfile has it. It records the commit, unless git
+# cannot tell it: without a commit, or as root in somebody else's clone.
+BUILD := CGO_ENABLED=0 go build -trimpath $(shell git rev-parse --verify --quiet HEAD >/dev/null 2>&1 || echo -buildvcs=false)
 
 # Makes sure that PostgreSQL's programs are there, by installing them where that
 # can be done.
@@ -22,6 +22,16 @@ help: ## list the targets
 run: build ## start the server on 127.0.0.1:8000, its data in .carelog
 	@$(call configured,DATABASE_URL) || $(call configured,DB_NAME) || $(POSTGRES)
 	@$(call configured,CARELOG_DATA_DIR) || export CARELOG_DATA_DIR=.carelog; exec bin/carelog serve
+
+.PHONY: demo
+demo: build ## fill the running server with 1,000 made-up patients, 50 doctors and their mappings; DEMO=--help tells what can be chosen
+	@bin/carelog demo $(DEMO)
+
+.PHONY: postman
+postman: ## send every request of deploy/postman to the running server; BASE=http://127.0.0.1:8000 names it
+	@command -v npx >/dev/null || { echo "Node 20 or newer is needed: see https://nodejs.org" >&2; exit 1; }
+	npx --yes newman@6.2.2 run deploy/postman/carelog.postman_collection.json --environment deploy/postman/carelog.postman_environment.json \
+		$(if $(BASE),--env-var baseUrl=$(BASE))
 
 .PHONY: psql
 psql: build ## look into the log and the read tables of the server that make run has started
@@ -70,6 +80,10 @@ bench-components: build ## measure the parts one by one, for benchstat; BENCH="-
 .PHONY: generate
 generate: ## write the generated files anew: JSON Schemas and AsyncAPI document of the events
 	go generate ./...
+
+.PHONY: swagger-ui
+swagger-ui: ## write the files of the API page that are not ours anew, from npm: httpapi/docs/update.sh names the version
+	httpapi/docs/update.sh
 
 .PHONY: verify
 verify: build ## check format, vet, staticcheck, generated files and import rules

@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/carelog/carelog/events"
+	"github.com/carelog/carelog/events/tracing"
 )
 
 // A command that met a conflict decides anew, at most so often and so long; after
@@ -64,6 +65,8 @@ func (s *Service) execute(ctx context.Context, caller Caller, command any, on ba
 	if err != nil {
 		return nil, 0, err
 	}
+	ctx, span := tracing.Start(ctx, "decide")
+	defer span.End()
 	query := request.extend(on.query)
 	if err := s.turns.await(ctx, query); err != nil {
 		return nil, 0, err
@@ -74,6 +77,7 @@ func (s *Service) execute(ctx context.Context, caller Caller, command any, on ba
 	}
 	started := time.Now()
 	for try := 0; try < maxTries && time.Since(started) < retryTime; try++ {
+		tellTries(span, try+1)
 		history, head := known, at
 		var decided decision
 		if try == 0 && at > 0 {

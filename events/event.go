@@ -82,6 +82,10 @@ type Recorded struct {
 	// where the reader knows it, else 0. Who applies events in batches can wait
 	// for it instead of for a timer.
 	GroupEnd Position
+
+	// TraceParent is that of Metadata, from a reader that knows it without them, else
+	// empty.
+	TraceParent string
 }
 
 // Metadata tells who caused an event, and in the course of what.
@@ -90,7 +94,7 @@ type Metadata struct {
 	CorrelationID string `json:"correlation_id,omitempty"` // shared by all that one request caused
 	CausationID   string `json:"causation_id,omitempty"`   // the event id that this one follows from
 	RequestID     string `json:"request_id,omitempty"`     // the HTTP request, as in the server's log
-	TraceParent   string `json:"traceparent,omitempty"`    // the trace that the request belongs to (W3C Trace Context), when it told
+	TraceParent   string `json:"traceparent,omitempty"`    // the request's place in a trace (W3C Trace Context): its span, where that is traced, else what it told
 
 	// Fingerprint tells what a request with an idempotency key asked for, so that
 	// another one under the same key is noticed. It is a keyed hash, on the event

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/carelog/carelog/events"
+	"github.com/carelog/carelog/events/tracing"
 )
 
 // Append stores the events, all or none, if all of the conditions hold, and
@@ -30,13 +31,15 @@ func (s *Store) Append(ctx context.Context, evs []events.Event, conditions ...ev
 	if err != nil {
 		return 0, fmt.Errorf("append: %w", err)
 	}
+	ctx, span := tracing.Start(ctx, "append")
+	defer span.End()
 	r := &request{events: evs, bytes: bytes, conditions: conditions, answer: make(chan answer, 1)}
 	if err := s.appends.add(r); err != nil {
-		return 0, fmt.Errorf("append: %w", err)
+		return tell(span, answer{err: fmt.Errorf("append: %w", err)})
 	}
 	select {
 	case a := <-r.answer:
-		return a.last, a.err
+		return tell(span, a)
 	case <-ctx.Done():
 	}
 	if s.appends.withdraw(r) {
@@ -44,9 +47,9 @@ func (s *Store) Append(ctx context.Context, evs []events.Event, conditions ...ev
 	}
 	select { // taken: prefer an answer that is just arriving
 	case a := <-r.answer:
-		return a.last, a.err
+		return tell(span, a)
 	default:
-		return 0, errors.Join(events.ErrOutcomeUnknown, ctx.Err())
+		return tell(span, answer{err: errors.Join(events.ErrOutcomeUnknown, ctx.Err())})
 	}
 }
 
@@ -76,7 +79,8 @@ func (s *Store) appendGroups(ctx context.Context) {
 type appender struct {
 	store *Store
 	conn  *pgx.Conn
-	name  string // application_name of the connection, unlike any other's
+	name  string    // application_name of the connection, unlike any other's
+	began time.Time // when the group that is being committed was
 }
 
 // commit appends the group and answers each of its requests.
@@ -87,6 +91,7 @@ func (a *appender) commit(stopping context.Context, group []*request) {
 		refuse(group, err)
 		return
 	}
+	a.began = time.Now()
 	stored, err := a.insert(ctx, group)
 	var unsent pgx.ErrPreprocessingBatch
 	var refused *pgconn.PgError
@@ -222,6 +227,7 @@ func (a *appender) answer(group []*request, stored []result) {
 		answers[r.member] = answer{last: r.last}
 	}
 	for i, r := range group {
+		answers[i].group = inGroup{a.began, len(group)}
 		r.answer <- answers[i]
 	}
 }

@@ -8,8 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
@@ -23,6 +25,10 @@ var migrations embed.FS
 
 // migrationsTable is where the migrations are recorded that a database has had.
 const migrationsTable = "migrations"
+
+// notTheOwner are the SQLSTATEs that a role meets that may not migrate: insufficient
+// privilege, and no schema and no table where it may not look.
+var notTheOwner = []string{"42501", "3F000", "42P01"}
 
 // Migrate brings the database to the schema of this program: the log, the
 // accounts and the read tables. Each migration runs in a transaction of its own,
@@ -56,6 +62,9 @@ func Migrate(ctx context.Context, config *pgx.ConnConfig) error {
 		return nil
 	case passes(err), errors.Is(err, driver.ErrBadConn), errors.Is(err, sql.ErrConnDone): // the last two: the connection was lost
 		return fmt.Errorf("%w: migrate the database: %w", events.ErrUnavailable, err)
+	}
+	if refused, ok := errors.AsType[*pgconn.PgError](err); ok && slices.Contains(notTheOwner, refused.Code) {
+		return fmt.Errorf("migrate the database: %w: this role may not do that: run `carelog migrate` with DATABASE_URL of the database's owner", err)
 	}
 	return fmt.Errorf("migrate the database: %w", err) // in full: no data is at hand yet
 }

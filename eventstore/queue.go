@@ -29,8 +29,9 @@ type request struct {
 }
 
 type answer struct {
-	last events.Position
-	err  error
+	last  events.Position
+	err   error
+	group inGroup
 }
 
 // queue holds the requests that wait for the next group.

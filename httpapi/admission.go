@@ -91,7 +91,7 @@ func (a *admission) enter(ctx context.Context) error {
 	}
 	if len(a.waiting) >= a.bound.Queue {
 		a.mu.Unlock()
-		return a.refuse()
+		return a.refuse(ctx)
 	}
 	place := make(chan struct{})
 	a.waiting = append(a.waiting, place)
@@ -110,7 +110,7 @@ func (a *admission) enter(ctx context.Context) error {
 		if gone != nil {
 			return gone
 		}
-		return a.refuse()
+		return a.refuse(ctx)
 	}
 	if gone != nil { // and the place has come all the same
 		a.leave()
@@ -149,9 +149,9 @@ func (a *admission) isFull() bool {
 }
 
 // refuse answers overloaded. It counts, and tells of it from time to time.
-func (a *admission) refuse() error {
+func (a *admission) refuse(ctx context.Context) error {
 	if n, tell := a.refused.add(); tell {
-		a.logger.Warn("requests were refused because too many were under way", "kind", a.kind, "refused", n)
+		a.logger.WarnContext(ctx, "requests were refused because too many were under way", "kind", a.kind, "refused", n)
 	}
 	return overloaded
 }
@@ -185,7 +185,7 @@ func (a *api) shed(next http.Handler) http.Handler {
 				to = a.admissions.accounts
 			}
 			if to.isFull() {
-				a.fail(w, r, to.refuse())
+				a.fail(w, r, to.refuse(r.Context()))
 				return
 			}
 		}

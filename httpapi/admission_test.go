@@ -164,7 +164,7 @@ func TestRefusalsAreToldFromTimeToTime(t *testing.T) {
 		log := &syncBuffer{}
 		a := &admission{kind: "lists", logger: testLogger(log)}
 		for range 100 {
-			_ = a.refuse()
+			_ = a.refuse(t.Context())
 			time.Sleep(tellEvery / 50)
 		}
 		lines := log.lines("too many were under way")

@@ -88,7 +88,7 @@ func takeBody(r *http.Request) (string, error) {
 		if r.ContentLength >= 0 {
 			size = int(r.ContentLength)
 		}
-		if err := known.keep(size); err != nil {
+		if err := known.keep(r.Context(), size); err != nil {
 			return "", err
 		}
 		read.Grow(size - smallBody + bytes.MinRead)

@@ -102,6 +102,60 @@ func TestLongestQuietConnection(t *testing.T) {
 	}
 }
 
+// A connection of HTTP/2 is quiet when all its requests wait for their bodies.
+func TestQuietConnectionOfHTTP2(t *testing.T) {
+	c := newConnections(10, testLogger(&syncBuffer{}))
+	conn, _ := net.Pipe()
+	of := client{c, conn}
+	begin, end := func(c *connection) { c.requests++ }, func(c *connection) { c.requests-- }
+	wait, came := func(c *connection) { c.waiting++ }, func(c *connection) { c.waiting-- }
+	for i, step := range []struct {
+		by    func(*connection) // what a request does
+		state http.ConnState    // or the connection
+		quiet bool
+	}{
+		{nil, http.StateNew, true},
+		{nil, http.StateActive, false},
+		{begin, 0, false},
+		{wait, 0, true},
+		{begin, 0, false}, // another request
+		{wait, 0, true},
+		{came, 0, false},
+		{end, 0, true}, // and the other still waits
+		{came, 0, false},
+		{end, 0, false}, // its answer is being sent
+		{nil, http.StateIdle, true},
+		{nil, http.StateActive, false},
+		{begin, 0, false},
+		{wait, 0, true},
+		{nil, http.StateIdle, true}, // the client has given up
+		{came, 0, true},
+		{end, 0, true},
+		{nil, http.StateActive, false},
+		{begin, 0, false},
+		{wait, 0, true},
+		{nil, http.StateClosed, false},
+		{came, 0, false}, // the request outlives its connection
+		{end, 0, false},
+	} {
+		isOpen := true
+		if step.by == nil {
+			c.note(conn, step.state)
+		} else {
+			isOpen = of.change(step.by)
+		}
+		if quiet := c.quiet.after != &c.quiet; quiet != step.quiet {
+			t.Errorf("step %d: quiet: %v", i, quiet)
+		}
+		if isOpen != (len(c.known) > 0) && step.by != nil {
+			t.Errorf("step %d: open: %v", i, isOpen)
+		}
+	}
+	if c.quiet.after != &c.quiet || c.quiet.before != &c.quiet || len(c.known) != 0 {
+		t.Errorf("something is left: %+v", c)
+	}
+}
+
 func TestTooManyConnections(t *testing.T) {
 	w := newWorld(t)
 	g := newGate()

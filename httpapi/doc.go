@@ -5,7 +5,8 @@
 // Every request passes, in this order:
 //
 //	connections.go       how many there may be
-//	request_id.go        gives it an id and, at the end, its line in the access log
+//	request_id.go        gives it an id and, at the end, its line in the access log (log.go: other lines
+//	                     have the id, too; trace.go: its span)
 //	recover.go           turns a panic into a 500
 //	security_headers.go  headers that every answer carries
 //	limits.go            413, 414; the deadline that everything after it lives under
@@ -19,7 +20,7 @@
 //	idempotency.go       400: what the client knows a change by
 //	patient.go, ...      the handler, one file per noun (account.go: users, for those with a role;
 //	                     history.go, asof.go: what was; events.go, eventstream.go: what is followed;
-//	                     schemas.go: how events look)
+//	                     schemas.go: how events look; docs.go: the API page)
 //	etag.go              304, 412: what the client believes about the record
 //	page.go              which part of a list it asks for
 //	body.go, form.go     413, 415, 400: what the body says (room.go: how much all bodies may take)

@@ -119,7 +119,6 @@ func (a *api) fail(w http.ResponseWriter, r *http.Request, err error) {
 			level = slog.LevelError
 		}
 		a.logger.LogAttrs(r.Context(), level, "a request failed",
-			slog.String("request_id", requestOf(r.Context()).id),
 			slog.Int("status", answer.status),
 			slog.String("error", err.Error()))
 	}

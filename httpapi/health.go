@@ -141,8 +141,12 @@ func (a *api) readyz(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// welcome answers GET /.
-func (a *api) welcome(w http.ResponseWriter, _ *http.Request) error {
+// welcome answers GET /. It leads a person's browser to the API page.
+func (a *api) welcome(w http.ResponseWriter, r *http.Request) error {
+	if prefersHTML(r) {
+		http.Redirect(w, r, docsPath, http.StatusSeeOther)
+		return nil
+	}
 	writeJSON(w, http.StatusOK, func(dst []byte) []byte {
 		return appendTexts(dst,
 			"name", "Carelog",
@@ -153,6 +157,7 @@ func (a *api) welcome(w http.ResponseWriter, _ *http.Request) error {
 			"patients", "/api/patients/",
 			"doctors", "/api/doctors/",
 			"mappings", "/api/patients/mappings/",
+			"docs", docsPath,
 			"openapi", "/api/openapi.json",
 			"schemas", schemasPath,
 			"asyncapi", "/api/events/asyncapi.json",

@@ -101,7 +101,7 @@ func (w *world) signed(tokenType string, user int64) string {
 
 func (w *world) signedIn(tokenType string, session projections.Session) string {
 	w.t.Helper()
-	issuer := newTokens([]byte(testKey), func() time.Time { return testTime }, 5*time.Minute, 24*time.Hour)
+	issuer := newTokens(newKeys([]byte(testKey)), func() time.Time { return testTime }, 5*time.Minute, 24*time.Hour)
 	token, err := issuer.sign(issuer.claim(tokenType, session))
 	if err != nil {
 		w.t.Fatal(err)

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"net/http"
+	"strconv"
 	"strings"
 )
 
@@ -42,4 +43,32 @@ func acceptsJSON(mediaRange string) bool {
 	mainType, subType, _ := strings.Cut(strings.TrimSpace(mediaRange), "/")
 	return (mainType == "*" || strings.EqualFold(mainType, "application")) &&
 		(subType == "*" || strings.EqualFold(subType, "json"))
+}
+
+// prefersHTML tells of a browser that shows a page: what it accepts has HTML by name,
+// and that is worth more to it than JSON.
+func prefersHTML(r *http.Request) bool {
+	accept := r.Header["Accept"]
+	return weight(accept, "text/html") > weight(accept, "application/json", "application/*", "*/*")
+}
+
+// weight is what a header like Accept gives to the first of these names that it has, 0
+// to 1 (RFC 9110, 12.4.2); 0 when it has none.
+func weight(lines []string, names ...string) float64 {
+	for _, name := range names {
+		for element := range strings.SplitSeq(strings.Join(lines, ","), ",") {
+			value, parameters, _ := strings.Cut(element, ";")
+			if !strings.EqualFold(strings.TrimSpace(value), name) {
+				continue
+			}
+			for parameter := range strings.SplitSeq(parameters, ";") {
+				if key, q, _ := strings.Cut(parameter, "="); strings.EqualFold(strings.TrimSpace(key), "q") {
+					worth, _ := strconv.ParseFloat(strings.TrimSpace(q), 64) // what is no number is worth nothing
+					return worth
+				}
+			}
+			return 1
+		}
+	}
+	return 0
 }

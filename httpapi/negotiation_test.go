@@ -73,7 +73,7 @@ func TestNegotiationComesFirst(t *testing.T) {
 		}
 	}
 	// Not for people and probes, nor where there is nothing.
-	for path, want := range map[string]int{"/": 200, "/livez": 200, "/readyz": 200, "/nowhere/": 404} {
+	for path, want := range map[string]int{"/": 303, "/livez": 200, "/readyz": 200, "/nowhere/": 404} {
 		if answer := w.do("GET", path, "", "Accept: text/html"); answer.Code != want {
 			t.Errorf("%s: %d", path, answer.Code)
 		}

@@ -11,7 +11,7 @@ import (
 // cutOff ends an answer in the middle.
 func (a *api) cutOff(r *http.Request, err error) {
 	if requestOf(r.Context()).client.Err() == nil {
-		a.logger.Warn("a stream of events was cut off", "request_id", requestOf(r.Context()).id, "error", err.Error())
+		a.logger.WarnContext(r.Context(), "a stream of events was cut off", "error", err.Error())
 	}
 	panic(http.ErrAbortHandler)
 }
@@ -25,6 +25,9 @@ type outgoing struct {
 	w       http.ResponseWriter
 	control *http.ResponseController
 	buffer  []byte
+
+	mu    sync.Mutex
+	ended bool // the connection is not this answer's any more
 }
 
 // sendWithin is how long a client may take for what is sent at a time.
@@ -67,12 +70,12 @@ func (s *streams) end(user int64) {
 func (a *api) beginStream(w http.ResponseWriter, r *http.Request, contentType string) (*outgoing, error) {
 	known := requestOf(r.Context())
 	if !a.streams.begin(known.user.User) {
-		return nil, a.admissions.streams.refuse()
+		return nil, a.admissions.streams.refuse(r.Context())
 	}
 	out := &outgoing{api: a, user: known.user.User, w: w, control: http.NewResponseController(w)}
 	ctx, stop := a.feed.While(known.client)
 	ctx, cancel := context.WithDeadlineCause(ctx, known.standing.expires, errExpired)
-	hurry := context.AfterFunc(ctx, func() { out.sendBy(lastWords) }) // a client that is slow holds nobody up
+	hurry := context.AfterFunc(ctx, out.hurry)
 	out.ctx, out.done = ctx, []func(){func() { hurry() }, cancel, stop}
 	_ = out.control.SetReadDeadline(time.Time{}) // the client need not send anything
 	h := w.Header()
@@ -89,11 +92,24 @@ var errExpired = errors.New("the token has expired")
 // lastWords is how long a client may take for what is sent at the end.
 const lastWords = time.Second
 
+// hurry gives a client that is slow little time, so that it holds nobody up.
+func (o *outgoing) hurry() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.ended {
+		o.sendBy(lastWords)
+	}
+}
+
 // end makes room for another.
 func (o *outgoing) end() {
 	for _, done := range o.done {
 		done()
 	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.sendBy(lastWords) // what net/http sends at the end
+	o.ended = true
 	o.api.streams.end(o.user)
 }
 
@@ -117,5 +133,7 @@ func (o *outgoing) flushAt(least int) error {
 		return err
 	}
 	o.buffer = o.buffer[:0]
-	return o.control.Flush()
+	err := o.control.Flush()
+	_ = o.control.SetWriteDeadline(time.Time{}) // over HTTP/2 it would end the stream, though nothing is being sent
+	return err
 }

@@ -1,6 +1,109 @@
 package httpapi
 
-import "testing"
+import (
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// alwaysOn is a feed that does not stop.
+type alwaysOn struct{ Feed }
+
+func (alwaysOn) While(ctx context.Context) (context.Context, func()) {
+	return context.WithCancel(ctx)
+}
+
+// pipes are connections that wait in the time of a test.
+type pipes chan net.Conn
+
+func (p pipes) Accept() (net.Conn, error) {
+	conn, ok := <-p
+	if !ok {
+		return nil, net.ErrClosed
+	}
+	return conn, nil
+}
+
+func (p pipes) Close() error   { return nil }
+func (p pipes) Addr() net.Addr { return &net.TCPAddr{} }
+
+func (p pipes) dial(context.Context, string, string) (net.Conn, error) {
+	ours, theirs := net.Pipe()
+	p <- theirs
+	return ours, nil
+}
+
+// TestStreamsThatAreQuiet for longer than a client may take for what is sent to it go
+// on, over each version of HTTP. Over HTTP/2 they end with the deadline where that is
+// left in place.
+func TestStreamsThatAreQuiet(t *testing.T) {
+	for name, test := range map[string]struct {
+		http2, keepDeadline bool
+		want                string
+	}{
+		"HTTP/1.1":                    {false, false, "before after"},
+		"HTTP/2":                      {true, false, "before after"},
+		"HTTP/2, with the deadline":   {true, true, "before "},
+		"HTTP/1.1, with the deadline": {false, true, "before after"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				a := &api{feed: alwaysOn{}, streams: streams{of: map[int64]int{}}}
+				ended := make(chan struct{})
+				handler := func(w http.ResponseWriter, r *http.Request) {
+					defer close(ended)
+					known := &request{client: r.Context(), standing: &standing{expires: time.Now().Add(time.Hour)}}
+					out, err := a.beginStream(w, r.WithContext(context.WithValue(r.Context(), requestKey{}, known)), streamType)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					defer out.end()
+					out.buffer = append(out.buffer, "before "...)
+					if err := out.flushAt(1); err != nil {
+						t.Error(err)
+					}
+					if test.keepDeadline {
+						out.sendBy(sendWithin)
+					}
+					time.Sleep(sendWithin + time.Second)
+					out.buffer = append(out.buffer, "after"...)
+					_ = out.flushAt(1)
+				}
+				server := NewServer(http.HandlerFunc(handler), 10, testLogger(&syncBuffer{}))
+				server.Protocols = protocols(test.http2)
+				listener := make(pipes)
+				served := make(chan error)
+				go func() { served <- server.Serve(listener) }()
+				transport := &http.Transport{DialContext: listener.dial, Protocols: protocols(test.http2)}
+				answer, err := (&http.Client{Transport: transport}).Get("http://carelog/")
+				if err != nil {
+					t.Fatal(err)
+				}
+				got, err := io.ReadAll(answer.Body)
+				if string(got) != test.want || (err != nil) != (test.want == "before ") {
+					t.Errorf("%q, %v", got, err)
+				}
+				<-ended
+				transport.CloseIdleConnections()
+				close(listener)
+				_ = server.Close()
+				<-served
+			})
+		})
+	}
+}
+
+func protocols(http2 bool) *http.Protocols {
+	var p http.Protocols
+	p.SetHTTP1(!http2)
+	p.SetUnencryptedHTTP2(http2)
+	return &p
+}
 
 // TestNobodyTakesAllStreams: one user has at most half, a second at most half of the
 // rest, and others still find room.

@@ -45,14 +45,13 @@ func (a *api) settle(ctx context.Context, w http.ResponseWriter, pos events.Posi
 		return refusal // nothing was read: the log could not be reached, or it is empty
 	}
 	w.Header().Set(positionHeader, strconv.FormatInt(int64(pos), 10))
-	err := a.progress.Wait(ctx, pos)
+	err := a.wait(ctx, pos)
 	switch {
 	case errors.Is(err, projections.ErrWentBack):
 		return err
 	case refusal == nil && err != nil:
 		w.Header().Set(projectedHeader, "pending")
 		a.logger.LogAttrs(ctx, slog.LevelWarn, "a change is stored and cannot be read yet",
-			slog.String("request_id", requestOf(ctx).id),
 			slog.Int64("position", int64(pos)),
 			slog.String("error", err.Error()))
 	case refusal != nil && err != nil:
@@ -109,7 +108,7 @@ func (a *api) await(ctx context.Context, pos events.Position) error {
 	known := requestOf(ctx)
 	placed := known.placed
 	known.leave()
-	if err := a.progress.Wait(ctx, pos); err != nil || !placed {
+	if err := a.wait(ctx, pos); err != nil || !placed {
 		return err
 	}
 	return known.enter(ctx)

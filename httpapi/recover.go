@@ -26,7 +26,6 @@ func (a *api) recoverPanics(next http.Handler) http.Handler {
 				what = fault.Error()
 			}
 			a.logger.LogAttrs(r.Context(), slog.LevelError, "a handler panicked",
-				slog.String("request_id", requestOf(r.Context()).id),
 				slog.String("panic", what),
 				slog.String("stack", string(debug.Stack())))
 			if observed, ok := w.(*observedWriter); ok && observed.status != 0 {

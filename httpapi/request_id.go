@@ -17,7 +17,7 @@ import (
 // way, and told in the access log.
 type request struct {
 	id    string
-	trace string              // the trace that the client says it belongs to: a valid traceparent, or empty
+	trace string              // the client's place in a trace, as it told: a valid traceparent, or empty
 	route string              // the pattern, never the path: that could hold anything
 	user  projections.Session // zero when nobody authenticated
 
@@ -32,6 +32,9 @@ type request struct {
 	bodies    *room      // for its body, where that is large
 	kept      int        // bytes that it has taken of that
 }
+
+// noRoute stands for the route of a path that has none.
+const noRoute = "none"
 
 type requestKey struct{}
 
@@ -49,7 +52,7 @@ func userOf(r *http.Request) projections.Session { return requestOf(r.Context())
 // callerOf names the request's user, and the request itself, in events.
 func callerOf(r *http.Request) commands.Caller {
 	known := requestOf(r.Context())
-	caller := commands.Caller{UserID: known.user.User, CorrelationID: known.id, RequestID: known.id, TraceParent: known.trace, Idempotency: known.idempotency}
+	caller := commands.Caller{UserID: known.user.User, CorrelationID: known.id, RequestID: known.id, TraceParent: known.traceParentFor(r.Context()), Idempotency: known.idempotency}
 	if known.standing != nil {
 		caller.Standing = known.standing
 	}
@@ -62,14 +65,17 @@ func callerOf(r *http.Request) commands.Caller {
 func (a *api) identify(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		began := time.Now()
-		known := &request{id: r.Header.Get("X-Request-Id"), trace: traceParent(r.Header), route: "none"}
+		known := &request{id: r.Header.Get("X-Request-Id"), trace: traceParent(r.Header), route: noRoute}
 		if !harmlessID(known.id) {
 			known.id = uuid.NewString()
 		}
 		w.Header().Set("X-Request-Id", known.id)
+		ctx, span := a.beginSpan(context.WithValue(r.Context(), requestKey{}, known), r, known)
 
 		observed := &observedWriter{ResponseWriter: w, request: known, isHead: r.Method == http.MethodHead}
 		defer func() {
+			endSpan(span, r, known, observed)
+			// Not with ctx: that would have the request's id added a second time.
 			a.logger.LogAttrs(r.Context(), slog.LevelInfo, "request",
 				slog.String("method", loggedMethod(r.Method)),
 				slog.String("route", known.route),
@@ -77,9 +83,10 @@ func (a *api) identify(next http.Handler) http.Handler {
 				slog.Int64("bytes", observed.bytes),
 				slog.Duration("duration", time.Since(began)),
 				slog.String("request_id", known.id),
-				slog.Int64("user_id", known.user.User))
+				slog.Int64("user_id", known.user.User),
+				traceID(ctx))
 		}()
-		next.ServeHTTP(observed, r.WithContext(context.WithValue(r.Context(), requestKey{}, known)))
+		next.ServeHTTP(observed, r.WithContext(ctx))
 	})
 }
 

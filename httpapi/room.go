@@ -1,6 +1,9 @@
 package httpapi
 
-import "sync"
+import (
+	"context"
+	"sync"
+)
 
 // What is not counted: there are no more of them than connections.
 const (
@@ -37,12 +40,12 @@ func (r *room) give(n int) {
 }
 
 // keep takes room for the request's body.
-func (known *request) keep(n int) error {
+func (known *request) keep(ctx context.Context, n int) error {
 	if known.bodies == nil {
 		return nil
 	}
 	if !known.bodies.take(n) {
-		return known.admission.refuse()
+		return known.admission.refuse(ctx)
 	}
 	known.kept = n
 	return nil

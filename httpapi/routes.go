@@ -44,6 +44,9 @@ func (a *api) routes() []route {
 		{"/livez/", "Liveness", public, methods{"GET": a.livez}},
 		{"/readyz/", "Readiness", public, methods{"GET": a.readyz}},
 
+		{docsPath, "API Page", public, methods{"GET": a.getDocs}},
+		{docsPath + "{file}/", "File of the API Page", public, methods{"GET": a.getDocsFile}},
+
 		{"/api/openapi.json/", "OpenAPI", public, methods{"GET": a.getOpenAPI}},
 		{"/api/openapi.yaml/", "OpenAPI as YAML", public, methods{"GET": a.getOpenAPIYAML}},
 		{schemasPath, "Event Schemas", public, methods{"GET": a.listSchemas}},

@@ -26,6 +26,8 @@ func TestRoutes(t *testing.T) {
 		"/api/patients/mappings/42/":       {"GET, HEAD, OPTIONS", two},
 		"/api/patients/mappings/delete/9/": {"DELETE, OPTIONS", two},
 
+		"/api/docs/":                           {"GET, HEAD, OPTIONS", two},
+		"/api/docs/docs.js/":                   {"GET, HEAD, OPTIONS", two},
 		"/api/events/schemas/":                 {"GET, HEAD, OPTIONS", two},
 		"/api/events/schemas/cloudevent.json/": {"GET, HEAD, OPTIONS", two},
 		"/api/events/asyncapi.json/":           {"GET, HEAD, OPTIONS", two},

@@ -1,15 +1,20 @@
 package httpapi
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"iter"
+	"log"
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"slices"
 	"time"
+
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/carelog/carelog/commands"
 	"github.com/carelog/carelog/events"
@@ -30,8 +35,10 @@ type Config struct {
 	Accounts Accounts
 	Ready    func(context.Context) Readiness // what /readyz answers
 	Logger   *slog.Logger
+	Tracer   trace.Tracer // of requests; nil: tracing is off
 
 	TokenKey        []byte        // signs tokens with HS256; at least MinTokenKey bytes
+	OtherTokenKeys  [][]byte      // whose tokens are good as well, for a rotation of keys; default none
 	AccessLifetime  time.Duration // of an access token; default 5 minutes
 	RefreshLifetime time.Duration // of a refresh token; default 1 day
 
@@ -189,14 +196,18 @@ type api struct {
 	answers    *room // long ones
 	ready      *looks
 	schemas    documents
-	logger     *slog.Logger
+	docs       docs
+	logger     *slog.Logger // to be given the context of a request, where there is one
+	tracer     trace.Tracer
 	version    string
 }
 
 // New returns the handler of the whole API.
 func New(config Config) (http.Handler, error) {
-	if len(config.TokenKey) < MinTokenKey {
-		return nil, fmt.Errorf("the key that signs tokens has %d bytes, it needs %d or more", len(config.TokenKey), MinTokenKey)
+	for _, key := range slices.Concat([][]byte{config.TokenKey}, config.OtherTokenKeys) {
+		if len(key) < MinTokenKey {
+			return nil, fmt.Errorf("a key of tokens has %d bytes, it needs %d or more", len(key), MinTokenKey)
+		}
 	}
 	if config.Now == nil {
 		config.Now = time.Now
@@ -205,6 +216,11 @@ func New(config Config) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	docs, err := newDocs()
+	if err != nil {
+		return nil, err
+	}
+	logger := slog.New(requestLog{config.Logger.Handler()})
 	a := &api{
 		commands: config.Commands,
 		queries:  config.Queries,
@@ -216,14 +232,16 @@ func New(config Config) (http.Handler, error) {
 		accounts: config.Accounts,
 		ready:    newLooks(config.Ready),
 		schemas:  schemas,
-		logger:   config.Logger,
+		docs:     docs,
+		logger:   logger,
+		tracer:   config.Tracer,
 		version:  cmp.Or(config.Version, "unknown"),
-		tokens: newTokens(config.TokenKey, config.Now,
+		tokens: newTokens(newKeys(config.TokenKey, config.OtherTokenKeys...), config.Now,
 			cmp.Or(config.AccessLifetime, 5*time.Minute),
 			cmp.Or(config.RefreshLifetime, 24*time.Hour)),
 		streams:    streams{of: map[int64]int{}},
 		throttles:  newThrottles(config.Throttle, config.TrustedProxies, config.Now),
-		admissions: newAdmissions(config.Bounds, config.Logger),
+		admissions: newAdmissions(config.Bounds, logger),
 		bodies:     &room{size: cmp.Or(config.Bounds.LargeBodies, defaultBounds.LargeBodies)},
 		answers:    &room{size: cmp.Or(config.Bounds.LongAnswers, defaultBounds.LongAnswers)},
 	}
@@ -244,7 +262,7 @@ func New(config Config) (http.Handler, error) {
 func NewServer(handler http.Handler, most int, logger *slog.Logger) *http.Server {
 	connections := newConnections(most, logger)
 	return &http.Server{
-		Handler:           handler,
+		Handler:           count(handler),
 		ConnState:         connections.change,
 		ConnContext:       connections.tell,
 		ReadHeaderTimeout: 5 * time.Second,
@@ -255,6 +273,25 @@ func NewServer(handler http.Handler, most int, logger *slog.Logger) *http.Server
 
 		DisableGeneralOptionsHandler: true, // OPTIONS * gets a 404 like every unknown path
 
-		ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams:          100, // requests that a connection has at once (RFC 9113, 6.5.2: no fewer)
+			MaxReceiveBufferPerConnection: 128 << 10,
+			MaxReceiveBufferPerStream:     64 << 10,
+		},
+
+		ErrorLog: log.New(serverLog{logger}, "", 0),
 	}
+}
+
+// serverLog tells what net/http has to say. Handshakes fail all the time, for whoever
+// tries a port, and with that go into the log for debugging alone.
+type serverLog struct{ logger *slog.Logger }
+
+func (l serverLog) Write(line []byte) (int, error) {
+	level := slog.LevelWarn
+	if bytes.HasPrefix(line, []byte("http: TLS handshake error")) {
+		level = slog.LevelDebug
+	}
+	l.logger.Log(context.Background(), level, string(bytes.TrimSuffix(line, []byte("\n"))))
+	return len(line), nil
 }

@@ -3,7 +3,6 @@ package httpapi
 import (
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -27,11 +26,9 @@ const (
 
 // tokens issues and checks JSON Web Tokens as djangorestframework-simplejwt
 // 5.5.1 does: HS256, claims token_type, exp, iat, jti (32 hexadecimal digits)
-// and user_id (a text of digits). The algorithm is pinned (RFC 8725, 3.1). There
-// is one key and it has no id, so a token that names a key, whatever the name,
-// is refused (and the name is never looked up anywhere), like one with
-// extensions that must be understood (RFC 7515, 4.1.11). There is no leeway:
-// processes that share a key share the time, too.
+// and user_id (a text of digits). The algorithm is pinned (RFC 8725, 3.1), and which
+// keys are good is for [keys] to tell. There is no leeway: processes that share a
+// key share the time, too.
 //
 // A changed password ends all tokens of before, and no time can tell those from
 // new ones: iat has whole seconds, so two of one second may stand on either side
@@ -47,16 +44,16 @@ const (
 //     get one of the old epoch, and logs in again.
 //   - a refresh passes on the epoch of the token that it was asked with.
 type tokens struct {
-	key       []byte
+	keys      keys
 	now       func() time.Time
 	lifetimes map[string]time.Duration // by type
 	parser    *jwt.Parser
 	verified  verified // access tokens
 }
 
-func newTokens(key []byte, now func() time.Time, access, refresh time.Duration) *tokens {
+func newTokens(keys keys, now func() time.Time, access, refresh time.Duration) *tokens {
 	return &tokens{
-		key:       key,
+		keys:      keys,
 		now:       now,
 		lifetimes: map[string]time.Duration{accessType: access, refreshType: refresh},
 		parser: jwt.NewParser(
@@ -92,7 +89,7 @@ func (t *tokens) claim(tokenType string, session projections.Session) claims {
 
 // sign makes the token that says so.
 func (t *tokens) sign(c jwt.Claims) (string, error) {
-	token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, c).SignedString(t.key)
+	token, err := t.keys.sign(c)
 	if err != nil {
 		return "", fmt.Errorf("sign a token: %w", err)
 	}
@@ -136,7 +133,7 @@ func (t *tokens) checkAccess(raw string) (checked, error) {
 }
 
 // check verifies a token of this type; the error is a tokenError. What it
-// computes depends on the text, the key and the time alone.
+// computes depends on the text, the keys and the time alone.
 func (t *tokens) check(raw, tokenType string) (checked, error) {
 	said, err := t.verify(raw)
 	if err != nil {
@@ -145,23 +142,13 @@ func (t *tokens) check(raw, tokenType string) (checked, error) {
 	return checkClaims(said, tokenType, t.now())
 }
 
-// verify answers what a token says that was signed with our key.
+// verify answers what a token says that was signed with one of our keys.
 func (t *tokens) verify(raw string) (jwt.MapClaims, error) {
 	said := jwt.MapClaims{}
-	if _, err := t.parser.ParseWithClaims(raw, said, t.keyFor); err != nil {
+	if _, err := t.parser.ParseWithClaims(raw, said, t.keys.find); err != nil {
 		return nil, tokenInvalid
 	}
 	return said, nil
-}
-
-// keyFor answers the key to verify a token with.
-func (t *tokens) keyFor(token *jwt.Token) (any, error) {
-	for _, name := range []string{"kid", "crit"} {
-		if _, given := token.Header[name]; given {
-			return nil, errors.New("a token with header " + name)
-		}
-	}
-	return t.key, nil
 }
 
 // What is stored of refresh tokens must fit the database. Our own ids have 32

@@ -17,7 +17,7 @@ import (
 )
 
 func testTokens() *tokens {
-	return newTokens([]byte(testKey), func() time.Time { return testTime }, 5*time.Minute, 24*time.Hour)
+	return newTokens(newKeys([]byte(testKey)), func() time.Time { return testTime }, 5*time.Minute, 24*time.Hour)
 }
 
 // The segments of a token are the bytes that the reference writes.

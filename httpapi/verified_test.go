@@ -12,7 +12,7 @@ import (
 // nor make another text good.
 func TestAVerifiedTokenExpires(t *testing.T) {
 	now := testTime
-	issuer := newTokens([]byte(testKey), func() time.Time { return now }, 5*time.Minute, 24*time.Hour)
+	issuer := newTokens(newKeys([]byte(testKey)), func() time.Time { return now }, 5*time.Minute, 24*time.Hour)
 	raw, err := issuer.sign(issuer.claim(accessType, projections.Session{User: 7, Epoch: 3}))
 	if err != nil {
 		t.Fatal(err)

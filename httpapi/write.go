@@ -64,7 +64,7 @@ func (a *api) writeLong(w http.ResponseWriter, r *http.Request, fill func([]byte
 	withBuffer(fill, func(body []byte) {
 		if len(body) > shortAnswer {
 			if !a.answers.take(len(body)) {
-				err = requestOf(r.Context()).admission.refuse()
+				err = requestOf(r.Context()).admission.refuse(r.Context())
 				return
 			}
 			defer a.answers.give(len(body))

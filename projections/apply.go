@@ -1,6 +1,7 @@
 package projections
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -54,8 +55,11 @@ func (r *Runner) Apply(ctx context.Context, source Source, evs []events.Recorded
 		return nil
 	}
 
+	spans := r.startApplying(source, evs)
 	decoded, bad := decode(r.config.Registry, evs)
-	if err := r.applyDecoded(ctx, source, evs, decoded); err != nil {
+	err := r.applyDecoded(ctx, source, evs, decoded)
+	spans.End(cmp.Or(err, bad))
+	if err != nil {
 		return err
 	}
 	if bad != nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/carelog/carelog/events"
 )
@@ -34,6 +35,7 @@ type Config struct {
 	Projections []Projection  // default: All()
 	Wait        time.Duration // the longest that Progress.Wait waits; default 5 s
 	Silence     time.Duration // of the bus, before the log is read instead; default 250 ms
+	Tracer      trace.Tracer  // of events that are applied; nil: tracing is off
 	Logger      *slog.Logger  // default: none
 }
 

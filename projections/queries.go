@@ -84,6 +84,8 @@ func list[R any](ctx context.Context, q *Queries, doing string, targets func(*R)
 // collect is list for a statement that, where last is given, has one more column,
 // a number that is the same in every row.
 func collect[R any](ctx context.Context, q *Queries, doing string, targets func(*R) []any, last *int64, sql string, session Session, args ...any) ([]R, error) {
+	ctx, span := startStatement(ctx, doing)
+	defer span.End()
 	rows, err := q.pool.Query(ctx, sql, append([]any{session.User}, args...)...)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", doing, classify(err))

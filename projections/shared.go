@@ -50,6 +50,8 @@ func (s *sharedRead[Q, A]) ask(ctx context.Context, question Q) (A, error) {
 	if ctx.Err() != nil {
 		return none, fmt.Errorf("%s: %w", s.doing, ctx.Err())
 	}
+	ctx, span := startStatement(ctx, s.doing)
+	defer span.End()
 	mine := &asking[Q, A]{question: question}
 	if s.join(mine) {
 		s.lead(ctx, mine)

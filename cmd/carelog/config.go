@@ -19,9 +19,12 @@ const maxThrottle = 10_000
 // Config is everything that can be set about the server.
 type Config struct {
 	Addr    string // 127.0.0.1:8000; port 0 lets the kernel choose
+	TLSCert string // none: no TLS
+	TLSKey  string // of that certificate
 	DataDir string // $XDG_DATA_HOME/carelog, else ~/.local/share/carelog; absolute
 
 	JWTSecret            []byte        // none: made in DataDir (jwtKey); required with DatabaseURL
+	JWTFallbacks         [][]byte      // none: only tokens that JWTSecret signed are good
 	AccessTokenLifetime  time.Duration // 5m
 	RefreshTokenLifetime time.Duration // 24h
 	HashConcurrency      int           // the number of CPUs; each hash takes 19 MiB
@@ -51,6 +54,8 @@ type Config struct {
 
 	LogLevel  slog.Level // info
 	LogFormat string     // text; or json
+
+	Traces bool // false; OpenTelemetry's own variables ask for them, and its SDK reads those
 }
 
 // setting is how one field of the Config is set.
@@ -67,12 +72,21 @@ var settings = []setting{
 	{name: "CARELOG_ADDR", flag: "addr", initial: "127.0.0.1:8000",
 		usage: "`host:port` to serve on; port 0 lets the kernel choose",
 		set:   func(c *Config, s string) error { c.Addr = s; return checkAddr(s) }},
+	{name: "CARELOG_TLS_CERT", flag: "tls-cert",
+		usage: "`file` of the certificate to serve HTTPS with, PEM, with those it is signed by; a renewed one is taken without a restart",
+		set:   func(c *Config, s string) error { return setDir(&c.TLSCert, s) }},
+	{name: "CARELOG_TLS_KEY", flag: "tls-key",
+		usage: "`file` of its key, PEM",
+		set:   func(c *Config, s string) error { return setDir(&c.TLSKey, s) }},
 	{name: "CARELOG_DATA_DIR", flag: "data-dir",
 		usage: "`directory` of the private PostgreSQL, the NATS store and the made JWT key (default $XDG_DATA_HOME/carelog or ~/.local/share/carelog)",
 		set:   func(c *Config, s string) error { return setDir(&c.DataDir, s) }},
 	{name: "CARELOG_JWT_SECRET", alias: "SECRET_KEY",
 		usage: "key that signs tokens, at least 32 bytes; required with DATABASE_URL, else made in the data directory",
 		set:   func(c *Config, s string) error { c.JWTSecret = []byte(s); return checkSecret(s) }},
+	{name: "CARELOG_JWT_FALLBACK_SECRETS",
+		usage: "other keys whose tokens are good as well while keys are rotated, comma separated (default none)",
+		set:   func(c *Config, s string) (err error) { c.JWTFallbacks, err = parseSecrets(s); return err }},
 	{name: "CARELOG_ACCESS_TOKEN_LIFETIME", flag: "access-token-lifetime", initial: "5m",
 		usage: "`duration` that an access token is valid",
 		set:   func(c *Config, s string) error { return setDuration(&c.AccessTokenLifetime, s, time.Second) }},
@@ -116,7 +130,7 @@ var settings = []setting{
 		usage: "`file` that says who these are: see carelog subscribers",
 		set:   func(c *Config, s string) error { return setDir(&c.NATSSubscribers, s) }},
 	{name: "CARELOG_NATS_TLS_CERT", flag: "nats-tls-cert",
-		usage: "`file` of the certificate that subscribers are shown, PEM; read anew for each connection",
+		usage: "`file` of the certificate that subscribers are shown, PEM; a renewed one is taken without a restart",
 		set:   func(c *Config, s string) error { return setDir(&c.NATSCert, s) }},
 	{name: "CARELOG_NATS_TLS_KEY", flag: "nats-tls-key",
 		usage: "`file` of its key, PEM",
@@ -213,6 +227,7 @@ func parseConfig(env environment, fileErr error, signs bool) (c Config, warnings
 			c.StreamMaxBytes = 32 << 20
 		}
 	}
+	problems = append(problems, c.checkKeyPairs()...)
 	problems = append(problems, c.checkListen()...)
 	if signs && external && len(c.JWTSecret) == 0 {
 		problems = append(problems, "CARELOG_JWT_SECRET: not set, and all processes on the database of DATABASE_URL need the same: "+secretMend)
@@ -222,6 +237,11 @@ func parseConfig(env environment, fileErr error, signs bool) (c Config, warnings
 			c.RefreshTokenLifetime, c.AccessTokenLifetime))
 	}
 	warnings = unknownNames(env)
+	if signs { // the server
+		var ignored, wrong []string
+		c.Traces, ignored, wrong = env.traces()
+		warnings, problems = append(warnings, ignored...), append(problems, wrong...)
+	}
 	if problems != nil {
 		return c, warnings, &configError{problems}
 	}

@@ -31,6 +31,18 @@ var knownSecrets = []string{
 	"changeme", "change-me", "change_me", "change-this", "change_this",
 }
 
+// parseSecrets reads several keys.
+func parseSecrets(s string) (keys [][]byte, _ error) {
+	for key := range strings.SplitSeq(s, ",") {
+		key = strings.TrimSpace(key)
+		if err := checkSecret(key); err != nil {
+			return nil, fmt.Errorf("key %d of those separated by commas: %w", len(keys)+1, err)
+		}
+		keys = append(keys, []byte(key))
+	}
+	return keys, nil
+}
+
 // checkSecret refuses keys that can be guessed. It never quotes them.
 func checkSecret(s string) error {
 	lower := strings.ToLower(s)

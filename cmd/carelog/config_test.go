@@ -56,7 +56,7 @@ func TestConfigDefaults(t *testing.T) {
 // TestConfigEverySetting sets each one by its variable and looks for a change.
 func TestConfigEverySetting(t *testing.T) {
 	texts := map[string]string{
-		"CARELOG_ADDR": "0.0.0.0:80", "CARELOG_DATA_DIR": "/data", "CARELOG_JWT_SECRET": goodSecret,
+		"CARELOG_ADDR": "0.0.0.0:80", "CARELOG_DATA_DIR": "/data", "CARELOG_JWT_SECRET": goodSecret, "CARELOG_JWT_FALLBACK_SECRETS": goodSecret + ", " + goodSecret,
 		"CARELOG_ACCESS_TOKEN_LIFETIME": "7m", "CARELOG_REFRESH_TOKEN_LIFETIME": "48h", "CARELOG_HASH_CONCURRENCY": "77",
 		"DATABASE_URL": "postgres://u:p@h/d", "CARELOG_DB_MAX_CONNS": "5", "CARELOG_PG_BIN": "/pg", "NATS_URL": "nats://a:1,b:2",
 		"CARELOG_STREAM_MAX_AGE": "1h", "CARELOG_STREAM_MAX_BYTES": "2GiB", "CARELOG_PROJECTION_WAIT": "1s",
@@ -65,7 +65,7 @@ func TestConfigEverySetting(t *testing.T) {
 		"CARELOG_THROTTLE_LOGIN_ACCOUNT": "0", "CARELOG_THROTTLE_LOGIN_ADDRESS": "7", "CARELOG_THROTTLE_REGISTER": "10000",
 		"CARELOG_MAX_CONNECTIONS": "77", "CARELOG_STREAM_REPLICAS": "3",
 		"CARELOG_NATS_LISTEN": "127.0.0.1:4222", "CARELOG_NATS_SUBSCRIBERS": "/subscribers", "CARELOG_NATS_PLAINTEXT": "true",
-		"CARELOG_NATS_TLS_CERT": "/cert.pem", "CARELOG_NATS_TLS_KEY": "/key.pem",
+		"CARELOG_NATS_TLS_CERT": "/cert.pem", "CARELOG_NATS_TLS_KEY": "/key.pem", "CARELOG_TLS_CERT": "/cert.pem", "CARELOG_TLS_KEY": "/key.pem",
 		"CARELOG_TRUSTED_PROXIES": "10.1.2.3/8, 192.0.2.7,2001:db8::1/32, ::1,",
 	}
 	initial, _, err := loadConfig(variables(), nil)
@@ -75,6 +75,7 @@ func TestConfigEverySetting(t *testing.T) {
 	together := map[string][]string{ // what a setting cannot be without
 		"CARELOG_NATS_LISTEN": {"CARELOG_NATS_SUBSCRIBERS"}, "CARELOG_STREAM_REPLICAS": {"NATS_URL"},
 		"CARELOG_NATS_TLS_CERT": {"CARELOG_NATS_TLS_KEY"}, "CARELOG_NATS_TLS_KEY": {"CARELOG_NATS_TLS_CERT"},
+		"CARELOG_TLS_CERT": {"CARELOG_TLS_KEY"}, "CARELOG_TLS_KEY": {"CARELOG_TLS_CERT"},
 	}
 	for _, s := range settings {
 		pairs := []string{s.name, texts[s.name], "SECRET_KEY", goodSecret}

@@ -153,6 +153,7 @@ func (c *checkup) run(ctx context.Context) {
 	c.openFiles()
 	c.dataDir()
 	c.tokenKey()
+	c.certificates()
 	tellOfNATS := c.nats(ctx)
 	c.database(ctx)
 	tellOfNATS()

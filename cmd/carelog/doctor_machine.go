@@ -127,7 +127,7 @@ func (c *checkup) tokenKey() {
 		c.ok(check, "CARELOG_JWT_SECRET is set")
 		return
 	}
-	_, err := readKey(filepath.Join(c.config.DataDir, "jwt.key"))
+	_, err := readKeys(filepath.Join(c.config.DataDir, "jwt.key"))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		c.ok(check, "not made yet: the first start makes it")

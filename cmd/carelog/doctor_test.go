@@ -217,7 +217,7 @@ func TestDoctorOfSettingsAndFiles(t *testing.T) {
 	if err := os.Chmod(dir, 0o777); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := jwtKey(dir); err != nil {
+	if _, err := jwtKeys(dir); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Chmod(filepath.Join(dir, "jwt.key"), 0o644); err != nil {

@@ -208,7 +208,7 @@ func (o *operator) exportRows(ctx context.Context, w *archive.Writer, selected e
 	if selected.After >= end {
 		return nil
 	}
-	progress, began := newProgress(stderr), selected.After
+	progress, began := newProgress(stderr, "events"), selected.After
 	defer progress.end()
 	for r, err := range o.store.Rows(ctx, selected) {
 		if err != nil {

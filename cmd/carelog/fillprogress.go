@@ -14,7 +14,9 @@ type fillProgress struct {
 	waits bool // for readers, which was told
 }
 
-func newFillProgress(w io.Writer) *fillProgress { return &fillProgress{progress: newProgress(w)} }
+func newFillProgress(w io.Writer) *fillProgress {
+	return &fillProgress{progress: newProgress(w, "events")}
+}
 
 // show takes a step.
 func (p *fillProgress) show(s projections.Step) {

@@ -85,7 +85,7 @@ func (i *importer) migrate(ctx context.Context, database *pgxpool.Config) error 
 // fillLog is all that the import does to the log and to what belongs to it, in one
 // transaction.
 func (i *importer) fillLog(ctx context.Context, tx pgx.Tx, done *imported) error {
-	progress := newProgress(i.stderr)
+	progress := newProgress(i.stderr, "events")
 	defer progress.end()
 	log, err := eventstore.NewImporter(ctx, tx, func(p events.Position) { progress.show(int64(p), i.checked.Events) })
 	if errors.Is(err, eventstore.ErrNotEmpty) {

@@ -12,15 +12,16 @@ import (
 	"path/filepath"
 )
 
-// jwtKey answers the key in dataDir that signs tokens, and makes it when there
-// is none: 48 random bytes in base64, in a file that only its owner can read.
-// The text itself is the key, so that it can be copied into CARELOG_JWT_SECRET.
-// Of processes that make it at the same time all answer the same key.
-func jwtKey(dataDir string) ([]byte, error) {
+// jwtKeys answers the keys in dataDir, the one that signs tokens first, and makes
+// one when there is none: 48 random bytes in base64, in a file that only its owner
+// can read. Each line is a key: the text itself, so that it can be copied into
+// CARELOG_JWT_SECRET. Of processes that make it at the same time all answer the
+// same key.
+func jwtKeys(dataDir string) ([][]byte, error) {
 	path := filepath.Join(dataDir, "jwt.key")
-	key, err := readKey(path)
+	keys, err := readKeys(path)
 	if !errors.Is(err, fs.ErrNotExist) {
-		return key, err
+		return keys, err
 	}
 	if err := makeDir(dataDir); err != nil {
 		return nil, err
@@ -28,10 +29,10 @@ func jwtKey(dataDir string) ([]byte, error) {
 	if err := makeKey(dataDir, path); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, fmt.Errorf("make the JWT key: %w", err)
 	}
-	return readKey(path)
+	return readKeys(path)
 }
 
-func readKey(path string) ([]byte, error) {
+func readKeys(path string) (keys [][]byte, _ error) {
 	file, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("read the JWT key: %w", err)
@@ -49,11 +50,18 @@ func readKey(path string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the JWT key: %w", err)
 	}
-	key := bytes.TrimSpace(text)
-	if err := checkSecret(string(key)); err != nil {
-		return nil, fmt.Errorf("the JWT key %s cannot be used: remove it to get a new one, which logs everybody out", path)
+	for line := range bytes.Lines(text) {
+		if line = bytes.TrimSpace(line); len(line) > 0 {
+			if err := checkSecret(string(line)); err != nil {
+				return nil, fmt.Errorf("a JWT key in %s cannot be used, %w; or remove the file to get a new one, which logs everybody out", path, err)
+			}
+			keys = append(keys, line)
+		}
 	}
-	return key, nil
+	if len(keys) == 0 {
+		return nil, fmt.Errorf("the file of the JWT key %s holds none: remove it to get a new one, which logs everybody out", path)
+	}
+	return keys, nil
 }
 
 // makeKey writes the key beside path and links it there, so that path never

@@ -16,8 +16,10 @@ func TestJWTKeyIsMadeOnce(t *testing.T) {
 	var group errgroup.Group
 	for i := range keys {
 		group.Go(func() error {
-			key, err := jwtKey(dir)
-			keys[i] = string(key)
+			made, err := jwtKeys(dir)
+			if err == nil {
+				keys[i] = string(made[0])
+			}
 			return err
 		})
 	}
@@ -49,8 +51,9 @@ func TestJWTKeyIsRefused(t *testing.T) {
 	}{
 		"readable by others": {goodSecret, 0o644, "chmod 600"},
 		"readable by group":  {goodSecret, 0o640, "chmod 600"},
-		"short":              {"short\n", 0o600, "remove it"},
+		"short":              {"short\n", 0o600, "remove the file"},
 		"empty":              {"", 0o600, "remove it"},
+		"a short second":     {goodSecret + "\nshort\n", 0o600, "5 bytes, needs at least 32"},
 	} {
 		path := filepath.Join(t.TempDir(), "jwt.key")
 		if err := os.WriteFile(path, []byte(test.text), test.mode); err != nil {
@@ -59,7 +62,7 @@ func TestJWTKeyIsRefused(t *testing.T) {
 		if err := os.Chmod(path, test.mode); err != nil {
 			t.Fatal(err)
 		}
-		if key, err := jwtKey(filepath.Dir(path)); err == nil || !strings.Contains(err.Error(), test.want) {
+		if key, err := jwtKeys(filepath.Dir(path)); err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: %q, %v", name, key, err)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
@@ -43,7 +44,7 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if errors.Is(err, errFieldsDiffer) {
 		return exitDiffers // what differs was told
 	}
-	fmt.Fprintf(stderr, "carelog: %v\n", err)
+	fmt.Fprintf(stderr, "carelog: %v%s\n", err, databaseMend(err))
 	if usage, ok := errors.AsType[*usageError](err); ok {
 		fmt.Fprintf(stderr, "See `%s --help`.\n", usage.command)
 		return exitUsage
@@ -61,6 +62,22 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exitDamaged
 	}
 	return exitError
+}
+
+// databaseMend is what to do about a database that cannot be connected to, where
+// waiting is no help.
+func databaseMend(err error) string {
+	refused, ok := errors.AsType[*pgconn.PgError](err)
+	if _, connecting := errors.AsType[*pgconn.ConnectError](err); !ok || !connecting {
+		return ""
+	}
+	switch refused.Code {
+	case "3D000": // invalid_catalog_name
+		return ": create it, or name another in DATABASE_URL"
+	case "28000", "28P01": // invalid_authorization_specification, invalid_password
+		return ": set DATABASE_URL to the user and password that PostgreSQL knows, and see its pg_hba.conf"
+	}
+	return ""
 }
 
 // notFoundError is something that the command line names and that is not there.
@@ -99,8 +116,8 @@ export is damaged, not whole, or not one that can be imported.`,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return &usageError{err, cmd.CommandPath()} })
-	root.AddCommand(newServeCommand(), newUsersCommand(), newEventsCommand(), newHistoryCommand(), newShowCommand(), newDiffCommand(),
-		newProjectionsCommand(), newExportCommand(), newImportCommand(), newReplayCommand(), newSubscribersCommand(), newDoctorCommand(),
+	root.AddCommand(newServeCommand(), newMigrateCommand(), newHealthCommand(), newUsersCommand(), newEventsCommand(), newHistoryCommand(), newShowCommand(), newDiffCommand(),
+		newProjectionsCommand(), newExportCommand(), newImportCommand(), newReplayCommand(), newSubscribersCommand(), newDoctorCommand(), newDemoCommand(),
 		newCompletionCommand(), newVersionCommand(), newFindPostgresCommand(), newWithPostgresCommand())
 	completeSettings(root)
 	return root
@@ -158,6 +175,7 @@ func serve(ctx context.Context, config Config, logger *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	program.notify = newNotifier(os.Getenv("NOTIFY_SOCKET"), logger)
 	return errors.Join(program.Run(ctx), program.Close())
 }
 

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"net"
@@ -20,9 +19,6 @@ func (c *Config) checkListen() (problems []string) {
 	report := func(name, problem string) { problems = append(problems, name+": "+problem) }
 	if c.StreamReplicas > 1 && c.NATSURL == "" {
 		report("CARELOG_STREAM_REPLICAS", "more than 1, and the NATS server inside the process is one: set NATS_URL to a cluster's servers")
-	}
-	if (c.NATSCert == "") != (c.NATSKey == "") {
-		report("CARELOG_NATS_TLS_CERT", "a certificate and its key go together: set CARELOG_NATS_TLS_KEY, too, or neither")
 	}
 	if c.NATSListen == "" {
 		return problems
@@ -67,17 +63,9 @@ func (c *Config) natsOptions(logger *slog.Logger) (natsOptions, error) {
 	if len(options.Subscribers) == 0 {
 		return options, fmt.Errorf("CARELOG_NATS_SUBSCRIBERS: nobody is in %s: %s", c.NATSSubscribers, subscriberMend)
 	}
-	if c.NATSCert != "" {
-		certificate := func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-			pair, err := tls.LoadX509KeyPair(c.NATSCert, c.NATSKey)
-			return &pair, err
-		}
-		if _, err := certificate(nil); err != nil {
-			return options, fmt.Errorf("CARELOG_NATS_TLS_CERT: %w", err)
-		}
-		options.TLS = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: certificate}
-	}
-	return options, nil
+	_, pair := c.keyPairs()
+	options.TLS, err = pair.tlsConfig(logger)
+	return options, err
 }
 
 // serverOptions are those of the NATS server. Without an address it has the same

@@ -19,7 +19,7 @@ import (
 // HTTP with a token and with a ticket. Each prints what is in the log, once.
 func TestNodeFollows(t *testing.T) {
 	t.Parallel()
-	dir := nodeClients(t)
+	dir := npmPackages(t, "testdata/node")
 	config := databaseConfig(t)
 	config.Addr = freeAddress(t)
 	natsURL, passwords := listen(t, &config, "billing")
@@ -139,13 +139,14 @@ func (p *nodeProgram) prints(t *testing.T, want string) {
 	})
 }
 
-// nodeClients installs testdata/node in a directory of its own. Where Node or the npm
-// registry is not there the test is skipped; whatever else goes wrong fails it.
-func nodeClients(t *testing.T) (dir string) {
+// npmPackages copies a directory with a package.json and installs what that asks for.
+// Where Node or the npm registry is not there the test is skipped; whatever else goes
+// wrong fails it.
+func npmPackages(t *testing.T, from string) (dir string) {
 	t.Helper()
 	skip := func(missing string) {
 		t.Helper()
-		t.Skip(missing + ", so no client of another language was tried. Once it is there: bin/carelog with-postgres -- go test -run TestNodeFollows ./cmd/carelog")
+		t.Skipf("%s, so %s was not tried. Once it is there: bin/carelog with-postgres -- go test -run %s ./cmd/carelog", missing, from, t.Name())
 	}
 	version, err := exec.Command("node", "--version").Output()
 	if errors.Is(err, exec.ErrNotFound) {
@@ -165,7 +166,7 @@ func nodeClients(t *testing.T) (dir string) {
 		skip("npm, which comes with Node (https://nodejs.org), is not installed")
 	}
 	dir = t.TempDir()
-	if err := os.CopyFS(dir, os.DirFS("testdata/node")); err != nil {
+	if err := os.CopyFS(dir, os.DirFS(from)); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)

@@ -46,17 +46,21 @@ type pipeline struct {
 
 // openPipeline makes the parts, as soon as the database can be reached.
 func (p *program) openPipeline(ctx context.Context) (*pipeline, error) {
-	key, err := p.tokenKey()
+	keys, err := p.tokenKeys()
 	if err != nil {
 		return nil, err
 	}
 	for waiting := false; ; waiting = true {
-		l, err := p.tryPipeline(ctx, key)
+		l, err := p.tryPipeline(ctx, keys)
 		if err == nil || !errors.Is(err, events.ErrUnavailable) {
 			return l, err
 		}
 		if !waiting {
-			p.logger.Warn("waiting for the database", "error", err)
+			what := "waiting for the database"
+			if p.config.DatabaseURL != "" {
+				what += ", which DATABASE_URL names"
+			}
+			p.logger.Warn(what, "error", err)
 		}
 		if !pause(ctx, 250*time.Millisecond) {
 			return nil, ctx.Err()
@@ -64,7 +68,7 @@ func (p *program) openPipeline(ctx context.Context) (*pipeline, error) {
 	}
 }
 
-func (p *program) tryPipeline(ctx context.Context, key []byte) (_ *pipeline, err error) {
+func (p *program) tryPipeline(ctx context.Context, keys [][]byte) (_ *pipeline, err error) {
 	database, err := p.database(ctx)
 	if err != nil {
 		return nil, err
@@ -123,7 +127,9 @@ func (p *program) tryPipeline(ctx context.Context, key []byte) (_ *pipeline, err
 		Accounts:        l.accounts,
 		Ready:           l.readiness,
 		Logger:          p.logger,
-		TokenKey:        key,
+		Tracer:          p.tracer,
+		TokenKey:        keys[0],
+		OtherTokenKeys:  keys[1:],
 		AccessLifetime:  p.config.AccessTokenLifetime,
 		RefreshLifetime: p.config.RefreshTokenLifetime,
 		AllowedOrigins:  p.config.CORSOrigins,
@@ -146,16 +152,17 @@ func (l *pipeline) compareSchema(ctx context.Context) error {
 	return err
 }
 
-// tokenKey is the key that signs tokens: the one that is set, or one that is
-// made in the data directory.
-func (p *program) tokenKey() ([]byte, error) {
+// tokenKeys are the key that signs tokens, which is the one that is set or one that
+// is made in the data directory, and then those whose tokens are good as well.
+func (p *program) tokenKeys() ([][]byte, error) {
 	if len(p.config.JWTSecret) > 0 {
-		return p.config.JWTSecret, nil
+		return append([][]byte{p.config.JWTSecret}, p.config.JWTFallbacks...), nil
 	}
 	if err := makeDir(p.config.DataDir); err != nil {
 		return nil, err
 	}
-	return jwtKey(p.config.DataDir)
+	keys, err := jwtKeys(p.config.DataDir)
+	return append(keys, p.config.JWTFallbacks...), err
 }
 
 // database migrates the database and tells how requests connect to it.
@@ -207,7 +214,7 @@ func migrationConfig(config *pgx.ConnConfig) *pgx.ConnConfig {
 func (l *pipeline) openProjections(database *pgx.ConnConfig) {
 	config := projections.Config{
 		Conn: database, Pool: l.pool, Log: l.store, LogID: l.store.LogID(), Registry: l.program.registry,
-		Shared: l.shared, Wait: l.config.ProjectionWait, Logger: l.program.logger,
+		Shared: l.shared, Wait: l.config.ProjectionWait, Logger: l.program.logger, Tracer: l.program.tracer,
 	}
 	l.progress = projections.NewProgress(config)
 	l.runner = projections.NewRunner(config, l.progress)
@@ -222,8 +229,11 @@ func (l *pipeline) openBus() (err error) {
 	if l.conn, err = bus.Connect(config); err != nil {
 		return err
 	}
+	if err := l.conn.Err(); err != nil && l.config.NATSURL != "" {
+		l.program.logger.Warn("the NATS server that NATS_URL names is not reached yet; until then events are read from the log", "error", err)
+	}
 	carrier := bus.CarrierConfig{
-		Conn: l.conn, LogID: l.store.LogID(), Log: l.store, Logger: l.program.logger,
+		Conn: l.conn, LogID: l.store.LogID(), Log: l.store, Logger: l.program.logger, Tracer: l.program.tracer,
 		Stream: bus.StreamConfig{MaxAge: l.config.StreamMaxAge, MaxBytes: l.config.StreamMaxBytes, Replicas: l.config.StreamReplicas},
 	}
 	if l.program.nats != nil {

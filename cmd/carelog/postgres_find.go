@@ -148,5 +148,6 @@ func installMend() string {
 			return "run `" + sudo + command + "`" + otherwise
 		}
 	}
-	return "install PostgreSQL's server" + otherwise
+	// A container of one program, most likely.
+	return "set DATABASE_URL to a server, as postgres://user:password@host:5432/name, or install PostgreSQL's programs here and set CARELOG_PG_BIN to their directory"
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -11,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/carelog/carelog/events"
@@ -23,13 +25,16 @@ type program struct {
 	config   Config
 	logger   *slog.Logger
 	listener net.Listener
+	tls      *tls.Config                  // nil: HTTP
 	handler  atomic.Pointer[http.Handler] // what is served: the API, once it is there
 	running  chan struct{}
+	notify   func(state string)   // tells the service manager
 	registry projections.Registry // of the events that are applied; tests set that of a newer program
 	bounds   httpapi.Bounds       // of what is served at once; tests lower them
 
-	postgres *postgres   // nil with a DATABASE_URL
-	nats     *natsServer // nil with a NATS_URL
+	tracer   trace.Tracer // nil while tracing is off
+	postgres *postgres    // nil with a DATABASE_URL
+	nats     *natsServer  // nil with a NATS_URL
 
 	between between
 }
@@ -51,7 +56,12 @@ func newProgram(config Config, logger *slog.Logger) (*program, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: set CARELOG_ADDR to another address, or to port 0 for any that is free", err)
 	}
-	p := &program{config: config, logger: logger, listener: listener, running: make(chan struct{}), registry: events.NewRegistry()}
+	pair, _ := config.keyPairs()
+	tlsConfig, err := pair.tlsConfig(logger)
+	if err != nil {
+		return nil, errors.Join(err, listener.Close())
+	}
+	p := &program{config: config, logger: logger, listener: listener, tls: tlsConfig, running: make(chan struct{}), notify: func(string) {}, registry: events.NewRegistry()}
 	starting := httpapi.Starting()
 	p.handler.Store(&starting)
 	if config.DatabaseURL == "" {
@@ -74,7 +84,12 @@ func newProgram(config Config, logger *slog.Logger) (*program, error) {
 }
 
 // URL is where the API is served.
-func (p *program) URL() string { return "http://" + p.listener.Addr().String() }
+func (p *program) URL() string {
+	if p.tls != nil {
+		return "https://" + p.listener.Addr().String()
+	}
+	return "http://" + p.listener.Addr().String()
+}
 
 // Running is closed when the API answers. It stays open when Run fails before
 // that.
@@ -90,7 +105,7 @@ func (p *program) Close() error {
 
 // Run serves until the context ends, then finishes what was accepted and returns
 // nil, all within the shutdown timeout: half of it is for requests and the read
-// tables, a third for PostgreSQL. It waits for a database and a NATS server
+// tables, a third for PostgreSQL, the rest for spans that are not sent yet. It waits for a database and a NATS server
 // that are still coming up, and for ever for ones that went away.
 //
 // It stops in this order:
@@ -99,7 +114,16 @@ func (p *program) Close() error {
 //  2. the read tables take in what was appended
 //  3. the pipeline stops
 //  4. PostgreSQL and NATS stop, where they are this process's own
+//  5. the last spans are sent, where tracing is on
 func (p *program) Run(ctx context.Context) error {
+	if p.config.Traces {
+		traces, err := openTraces(p.logger)
+		if err != nil {
+			return err
+		}
+		defer traces.close(min(2*time.Second, p.config.ShutdownTimeout/6))
+		p.tracer = traces.tracer
+	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	own, stopOwn := context.WithCancel(context.WithoutCancel(ctx))
@@ -128,7 +152,7 @@ func (p *program) serve(ctx context.Context) error {
 	var parts errgroup.Group
 	parts.Go(func() error {
 		defer stop() // without requests there is nothing to do
-		if err := server.Serve(p.listener); !errors.Is(err, http.ErrServerClosed) {
+		if err := p.accept(server); !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("serve HTTP: %w", err)
 		}
 		return nil
@@ -137,6 +161,15 @@ func (p *program) serve(ctx context.Context) error {
 		return errors.Join(p.runPipeline(ctx, server), server.Close())
 	})
 	return parts.Wait()
+}
+
+// accept serves HTTPS where there is a certificate, else HTTP.
+func (p *program) accept(server *http.Server) error {
+	if p.tls == nil {
+		return server.Serve(p.listener)
+	}
+	server.TLSConfig = p.tls
+	return server.ServeTLS(p.listener, "", "")
 }
 
 // runPipeline opens the pipeline and serves the API of it, until the context ends
@@ -162,6 +195,7 @@ func (p *program) runPipeline(ctx context.Context, server *http.Server) error {
 		if pipeline.awaitRunner(serving) {
 			p.logger.Info("carelog is serving", "url", p.URL(), "version", version(), "log", pipeline.store.LogID())
 			close(p.running)
+			p.notify(stateReady)
 			<-serving.Done()
 		}
 		p.drain(server, pipeline)
@@ -178,6 +212,7 @@ func (p *program) serveHTTP(w http.ResponseWriter, r *http.Request) {
 // in what they appended.
 func (p *program) drain(server *http.Server, pipeline *pipeline) {
 	p.logger.Info("carelog is stopping")
+	p.notify(stateStopping)
 	pipeline.hub.Stop() // those who follow would be waited for in vain
 	ctx, cancel := context.WithTimeout(context.Background(), p.config.ShutdownTimeout/2)
 	defer cancel()

@@ -122,9 +122,11 @@ func startBetween(t testing.TB, config Config, step between, change ...func(*pro
 	}
 	secret := config.JWTSecret
 	if len(secret) == 0 {
-		if secret, err = jwtKey(config.DataDir); err != nil {
+		keys, err := jwtKeys(config.DataDir)
+		if err != nil {
 			t.Fatal(err)
 		}
+		secret = keys[0]
 	}
 	return &running{program: program, url: program.URL(), secret: string(secret), log: log, stop: stop, cancel: cancel, ended: ended, client: client}
 }

@@ -65,7 +65,7 @@ mistake in the command line or in the configuration.`,
 				if err := part.resolve(ctx, o, &selected); err != nil {
 					return err
 				}
-				r := replayRun{operator: o, pace: rate.pace(), progress: newProgress(cmd.ErrOrStderr())}
+				r := replayRun{operator: o, pace: rate.pace(), progress: newProgress(cmd.ErrOrStderr(), "events")}
 				if to == "stdout" {
 					r.progress = nil // a terminal would show it among the documents
 					err = r.toStdout(ctx, selected, cmd.OutOrStdout())

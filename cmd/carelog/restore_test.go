@@ -5,7 +5,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -113,18 +112,8 @@ func TestANewDatabaseBesideAnOldNATSStore(t *testing.T) {
 	eventually(t, "events come over NATS", 10*time.Second, func() bool { return overBus(t, server, access) })
 }
 
-var newLogBlock = regexp.MustCompile("(?s)<!-- new log id:[^>]*-->\n```sql\n(.*?)```")
-
-// TestARestoredLogGetsANewID, by what the README says.
+// TestARestoredLogGetsANewID, by what deploy/backup.md says.
 func TestARestoredLogGetsANewID(t *testing.T) {
-	text, err := os.ReadFile("../../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	found := newLogBlock.FindSubmatch(text)
-	if found == nil {
-		t.Fatal("the README does not say how a log gets a new id")
-	}
 	config := databaseConfig(t)
 	server := start(t, config)
 	access, _ := server.register(t, "John Doe", "john@example.com", "securepassword123")
@@ -135,7 +124,7 @@ func TestARestoredLogGetsANewID(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close(context.Background())
-	if _, err := conn.Exec(t.Context(), string(found[1])); err != nil {
+	if _, err := conn.Exec(t.Context(), readBlock(t, "deploy/backup.md", "new log id")); err != nil {
 		t.Fatal(err)
 	}
 	server = start(t, config)

@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"net/url"
-	"os"
-	"regexp"
 	"strings"
 	"testing"
 
@@ -13,19 +11,9 @@ import (
 	"github.com/carelog/carelog/eventstore/pgtest"
 )
 
-var roleBlock = regexp.MustCompile("(?s)<!-- role:[^>]*-->\n```sql\n(.*?)```")
-
 // TestProductionRoleOfTheREADME: with the role that the README grants Carelog
 // works, and nobody who has it can change the log.
 func TestProductionRoleOfTheREADME(t *testing.T) {
-	text, err := os.ReadFile("../../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	found := roleBlock.FindSubmatch(text)
-	if found == nil {
-		t.Fatal("the README has no role")
-	}
 	database := pgtest.New(t)
 	owner, err := pgx.Connect(t.Context(), database)
 	if err != nil {
@@ -33,7 +21,7 @@ func TestProductionRoleOfTheREADME(t *testing.T) {
 	}
 	role := "carelog_app_" + strings.TrimPrefix(owner.Config().Database, "carelog_test_") // roles belong to the whole server
 	role = strings.ReplaceAll(role, "-", "_")
-	if _, err := owner.Exec(t.Context(), strings.ReplaceAll(string(found[1]), "carelog_app", role)); err != nil {
+	if _, err := owner.Exec(t.Context(), strings.ReplaceAll(readBlock(t, "README.md", "role"), "carelog_app", role)); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

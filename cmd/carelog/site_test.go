@@ -372,7 +372,7 @@ func (s *site) sufferAll(t *testing.T, faults []fault) {
 func (s *site) logAbout(t *testing.T, request string) {
 	for _, log := range s.logs {
 		for line := range strings.Lines(log.String()) {
-			if strings.Contains(line, "request_id="+request+" ") {
+			if slices.Contains(strings.Fields(line), "request_id="+request) {
 				t.Log(line)
 			}
 		}

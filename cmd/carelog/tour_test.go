@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -19,19 +20,26 @@ import (
 
 var someTime = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z`)
 
+// readBlock takes a block of code out of a page, which has its name in a comment
+// before it.
+func readBlock(t *testing.T, page, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("../..", page))
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := regexp.MustCompile("(?s)<!-- " + name + ":[^>]*-->\n```[a-z]+\n(.*?)```").FindSubmatch(text)
+	if found == nil {
+		t.Fatalf("%s has no block %q", page, name)
+	}
+	return string(found[1])
+}
+
 // readScript takes a script out of the README: the commands, and what they
 // answer.
 func readScript(t *testing.T, name string) (script, answers string) {
 	t.Helper()
-	text, err := os.ReadFile("../../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	found := regexp.MustCompile("(?s)<!-- " + name + ":[^>]*-->\n```sh\n(.*?)```").FindSubmatch(text)
-	if found == nil {
-		t.Fatalf("the README has no script %q", name)
-	}
-	script = string(found[1])
+	script = readBlock(t, "README.md", name)
 	for line := range strings.Lines(script) {
 		if answer, ok := strings.CutPrefix(line, "# "); ok {
 			answers += strings.TrimSuffix(answer, "\n")

@@ -193,7 +193,7 @@ func (o *operator) findUser(ctx context.Context, name string) (commands.User, er
 		user, _, err = o.commands.User(ctx, id)
 	}
 	if errors.Is(err, commands.ErrNotFound) {
-		return commands.User{}, &notFoundError{"there is no user with this id or e-mail address"}
+		return commands.User{}, &notFoundError{"there is no user with this id or e-mail address: `carelog users list` shows all"}
 	}
 	return user, err
 }

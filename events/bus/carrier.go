@@ -10,6 +10,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/google/uuid"
 	"github.com/nats-io/nats.go/jetstream"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/carelog/carelog/events"
 )
@@ -29,6 +30,7 @@ type CarrierConfig struct {
 	// AckWait bounds the wait for each reply of the NATS server; default 5 seconds.
 	AckWait time.Duration
 
+	Tracer trace.Tracer // of events that are published; nil: tracing is off
 	Logger *slog.Logger // default: slog.Default()
 }
 
@@ -234,7 +236,10 @@ func (c *Carrier) Publish(ctx context.Context, evs []events.Recorded) error {
 		msgs[i] = Encode(c.cfg.LogID, e)
 		msgs[i].SetContext(ctx)
 	}
-	if err := c.publisher.Publish(SubjectPrefix, msgs...); err != nil {
+	spans := c.startPublishing(evs)
+	err := c.publisher.Publish(SubjectPrefix, msgs...)
+	spans.End(err)
+	if err != nil {
 		c.resumed = false
 		c.failures++
 		c.failed = attempt{position: evs[0].Position - 1, sequence: c.sequence, events: len(evs)}

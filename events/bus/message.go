@@ -59,7 +59,8 @@ func Encode(log uuid.UUID, e events.Recorded) *message.Message {
 
 // Decode is the inverse of [Encode]: it answers the log the event belongs to and
 // the event, equal to the one that was encoded but for the time zone (UTC) of
-// RecordedAt, which counts whole microseconds, and the metadata, which are left out.
+// RecordedAt, which counts whole microseconds, and the metadata, of which the
+// traceparent alone is left.
 // The event may share memory with the message's payload.
 func Decode(msg *message.Message) (log uuid.UUID, e events.Recorded, err error) {
 	return decode(msg.Payload, msg.Metadata.Get(HeaderGroupEnd))
@@ -71,6 +72,7 @@ func decode(payload []byte, groupEnd string) (uuid.UUID, events.Recorded, error)
 		return uuid.Nil, events.Recorded{}, fmt.Errorf("decode a message: %w", err)
 	}
 	e.Recorded.GroupEnd = parsePosition(groupEnd)
+	e.Recorded.TraceParent = e.Metadata.TraceParent
 	return e.Log, e.Recorded, nil
 }
 

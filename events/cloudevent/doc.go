@@ -23,8 +23,8 @@
 //	correlationid    shared by all events that one request caused
 //	causationid      the id of the event that this one follows from
 //	requestid        the HTTP request, as in the answer's X-Request-Id and in the server's log
-//	traceparent      the trace that the request belonged to, as it told (W3C Trace Context; CloudEvents'
-//	                 Distributed Tracing extension)
+//	traceparent      the request's place in a trace: its span where Carelog traces it, else what the client
+//	                 told (W3C Trace Context; CloudEvents' Distributed Tracing extension)
 //
 // # What subscribers can rely on
 //
