@@ -20,7 +20,7 @@
 //	idempotency.go       400: what the client knows a change by
 //	patient.go, ...      the handler, one file per noun (account.go: users, for those with a role;
 //	                     history.go, asof.go: what was; events.go, eventstream.go: what is followed;
-//	                     schemas.go: how events look; docs.go: the API page)
+//	                     schemas.go: how the API and events look; docs.go: the API page)
 //	etag.go              304, 412: what the client believes about the record
 //	page.go              which part of a list it asks for
 //	body.go, form.go     413, 415, 400: what the body says (room.go: how much all bodies may take)
