@@ -38,6 +38,7 @@ func (a *api) beginStream(w http.ResponseWriter, r *http.Request, contentType st
 		return nil, a.admissions.streams.refuse()
 	}
 	known := requestOf(r.Context())
+	known.begun = time.Since(known.began)
 	out := &outgoing{api: a, w: w, control: http.NewResponseController(w)}
 	ctx, stop := a.feed.While(known.client)
 	ctx, cancel := context.WithDeadlineCause(ctx, known.standing.expires, errExpired)

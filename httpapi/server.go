@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/carelog/carelog/commands"
 	"github.com/carelog/carelog/events"
 	"github.com/carelog/carelog/projections"
@@ -30,6 +32,8 @@ type Config struct {
 	Types    []events.Type // of events, all there are
 	Accounts Accounts
 	Ready    func(context.Context) Readiness // what /readyz answers
+	Scrape   http.Handler                    // what /metrics answers; default 404
+	Metrics  prometheus.Registerer           // of the API; default nowhere
 	Logger   *slog.Logger
 
 	TokenKey        []byte        // signs tokens with HS256; at least MinTokenKey bytes
@@ -188,7 +192,9 @@ type api struct {
 	admissions admissions
 	bodies     *room // large ones
 	answers    *room // long ones
-	ready      *looks
+	ready      *looks[Readiness]
+	scrape     http.Handler // nil: there is no such route
+	metrics    *metrics
 	schemas    documents
 	logger     *slog.Logger
 	version    string
@@ -216,6 +222,7 @@ func New(config Config) (http.Handler, error) {
 		types:    config.Types,
 		accounts: config.Accounts,
 		ready:    newLooks(config.Ready),
+		scrape:   config.Scrape,
 		schemas:  schemas,
 		logger:   config.Logger,
 		version:  cmp.Or(config.Version, "unknown"),
@@ -227,6 +234,7 @@ func New(config Config) (http.Handler, error) {
 		bodies:     &room{size: cmp.Or(config.Bounds.LargeBodies, defaultBounds.LargeBodies)},
 		answers:    &room{size: cmp.Or(config.Bounds.LongAnswers, defaultBounds.LongAnswers)},
 	}
+	a.metrics = newMetrics(a, config.Metrics)
 
 	handler := a.shed(a.router(len(config.AllowedOrigins) > 0))
 	handler = cross(config.AllowedOrigins, handler)
@@ -240,9 +248,11 @@ func New(config Config) (http.Handler, error) {
 // send and how long it may take. Headers, the request line included, may have
 // half a MiB: enough for [api.limit] to answer 414 itself to all but absurd
 // URLs. What is larger gets Go's own plain 431. There are no more connections
-// than most.
-func NewServer(handler http.Handler, most int, logger *slog.Logger) *http.Server {
+// than most. Metrics of the connections are registered, unless the registerer is
+// nil.
+func NewServer(handler http.Handler, most int, registerer prometheus.Registerer, logger *slog.Logger) *http.Server {
 	connections := newConnections(most, logger)
+	connections.register(registerer)
 	return &http.Server{
 		Handler:           handler,
 		ConnState:         connections.change,

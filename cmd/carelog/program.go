@@ -24,6 +24,7 @@ type program struct {
 	logger   *slog.Logger
 	listener net.Listener
 	handler  atomic.Pointer[http.Handler] // what is served: the API, once it is there
+	metrics  *metrics
 	running  chan struct{}
 	registry projections.Registry // of the events that are applied; tests set that of a newer program
 	bounds   httpapi.Bounds       // of what is served at once; tests lower them
@@ -52,7 +53,11 @@ func newProgram(config Config, logger *slog.Logger) (*program, error) {
 		return nil, fmt.Errorf("%w: set CARELOG_ADDR to another address, or to port 0 for any that is free", err)
 	}
 	p := &program{config: config, logger: logger, listener: listener, running: make(chan struct{}), registry: events.NewRegistry()}
-	starting := httpapi.Starting()
+	if p.metrics, err = newMetrics(config, logger); err != nil {
+		listener.Close()
+		return nil, err
+	}
+	starting := httpapi.Starting(p.metrics.besideAPI())
 	p.handler.Store(&starting)
 	if config.DatabaseURL == "" {
 		p.postgres = newPostgres(postgresOptions{
@@ -66,6 +71,7 @@ func newProgram(config Config, logger *slog.Logger) (*program, error) {
 		options, err := config.natsOptions(logger)
 		if err != nil {
 			listener.Close()
+			p.metrics.close()
 			return nil, err
 		}
 		p.nats = newNATS(options)
@@ -80,8 +86,9 @@ func (p *program) URL() string { return "http://" + p.listener.Addr().String() }
 // that.
 func (p *program) Running() <-chan struct{} { return p.running }
 
-// Close frees the address, also when Run was never called.
+// Close frees the addresses, also when Run was never called.
 func (p *program) Close() error {
+	p.metrics.close()
 	if err := p.listener.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 		return err
 	}
@@ -124,8 +131,12 @@ func (p *program) Run(ctx context.Context) error {
 func (p *program) serve(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	server := httpapi.NewServer(http.HandlerFunc(p.serveHTTP), p.maxConnections(), p.logger)
+	server := httpapi.NewServer(http.HandlerFunc(p.serveHTTP), p.maxConnections(), p.metrics.process, p.logger)
 	var parts errgroup.Group
+	parts.Go(func() error {
+		defer stop() // whoever watches would see nothing
+		return p.metrics.serve(ctx, p.logger)
+	})
 	parts.Go(func() error {
 		defer stop() // without requests there is nothing to do
 		if err := server.Serve(p.listener); !errors.Is(err, http.ErrServerClosed) {
@@ -159,6 +170,7 @@ func (p *program) runPipeline(ctx context.Context, server *http.Server) error {
 		defer context.AfterFunc(ctx, stop)()
 		defer stop()
 		p.handler.Store(&pipeline.api)
+		p.metrics.pipeline.Store(pipeline.metrics)
 		if pipeline.awaitRunner(serving) {
 			p.logger.Info("carelog is serving", "url", p.URL(), "version", version(), "log", pipeline.store.LogID())
 			close(p.running)

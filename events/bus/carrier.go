@@ -234,7 +234,10 @@ func (c *Carrier) Publish(ctx context.Context, evs []events.Recorded) error {
 		msgs[i] = Encode(c.cfg.LogID, e)
 		msgs[i].SetContext(ctx)
 	}
-	if err := c.publisher.Publish(SubjectPrefix, msgs...); err != nil {
+	began := time.Now()
+	err := c.publisher.Publish(SubjectPrefix, msgs...)
+	c.cfg.Conn.metrics.publishing.Observe(time.Since(began).Seconds())
+	if err != nil {
 		c.resumed = false
 		c.failures++
 		c.failed = attempt{position: evs[0].Position - 1, sequence: c.sequence, events: len(evs)}
