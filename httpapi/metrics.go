@@ -22,8 +22,8 @@ type metrics struct {
 	routes map[string]map[string]*measured // by pattern and method
 }
 
-// newMetrics prepares those of all routes, so that a request looks up no labels.
-func newMetrics(a *api, registerer prometheus.Registerer) *metrics {
+// newMetrics prepares those of the routes, so that a request looks up no labels.
+func newMetrics(routes []route, registerer prometheus.Registerer) *metrics {
 	to := promauto.With(registerer)
 	requests := to.NewCounterVec(prometheus.CounterOpts{
 		Name: "carelog_http_requests_total",
@@ -49,7 +49,7 @@ func newMetrics(a *api, registerer prometheus.Registerer) *metrics {
 		}),
 		routes: map[string]map[string]*measured{},
 	}
-	for _, rt := range append(a.routes(), route{pattern: noRoute}) {
+	for _, rt := range append(routes, route{pattern: noRoute}) {
 		byMethod := map[string]*measured{}
 		for _, method := range loggedMethods {
 			one := &measured{
@@ -65,7 +65,6 @@ func newMetrics(a *api, registerer prometheus.Registerer) *metrics {
 		}
 		m.routes[rt.pattern] = byMethod
 	}
-	a.registerLimits(to)
 	return m
 }
 
@@ -109,7 +108,8 @@ func (m *measured) add(status int) *map[int]prometheus.Counter {
 }
 
 // registerLimits registers what is known of limits anyway.
-func (a *api) registerLimits(to promauto.Factory) {
+func (a *api) registerLimits(registerer prometheus.Registerer) {
+	to := promauto.With(registerer)
 	for _, admission := range a.admissions.all() {
 		kind := prometheus.Labels{"kind": admission.kind}
 		to.NewGaugeFunc(prometheus.GaugeOpts{

@@ -113,10 +113,8 @@ func TestMetricsAreARouteWhereTheyAreServed(t *testing.T) {
 
 // A stream counts as long as it took to begin: how long it lasts is no latency.
 func TestAStreamCountsUntilItHasBegun(t *testing.T) {
-	a := &api{}
 	registry := prometheus.NewRegistry()
-	a.throttles, a.admissions = newThrottles(Throttle{}, nil, time.Now), newAdmissions(Bounds{}, slog.New(slog.DiscardHandler))
-	m := newMetrics(a, registry)
+	m := newMetrics((&api{}).routes(), registry)
 	m.done(&request{route: eventsPattern, begun: time.Millisecond}, "GET", 200, time.Hour)
 	families, err := registry.Gather()
 	if err != nil {
@@ -133,8 +131,7 @@ func TestAStreamCountsUntilItHasBegun(t *testing.T) {
 
 // What counting a request costs: its counter, its duration, and that it is under way.
 func BenchmarkCounting(b *testing.B) {
-	a := &api{throttles: newThrottles(Throttle{}, nil, time.Now), admissions: newAdmissions(Bounds{}, slog.New(slog.DiscardHandler))}
-	m := newMetrics(a, prometheus.NewRegistry())
+	m := newMetrics((&api{}).routes(), prometheus.NewRegistry())
 	known := &request{route: "/api/patients/"}
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
@@ -149,9 +146,8 @@ func BenchmarkCounting(b *testing.B) {
 
 // What a scrape costs, of the API alone.
 func BenchmarkScrape(b *testing.B) {
-	a := &api{throttles: newThrottles(Throttle{}, nil, time.Now), admissions: newAdmissions(Bounds{}, slog.New(slog.DiscardHandler))}
 	registry := prometheus.NewRegistry()
-	newMetrics(a, registry)
+	newMetrics((&api{}).routes(), registry)
 	scrape := NewScrape(registry, slog.New(slog.DiscardHandler))
 	for b.Loop() {
 		answer := httptest.NewRecorder()

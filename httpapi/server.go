@@ -234,7 +234,8 @@ func New(config Config) (http.Handler, error) {
 		bodies:     &room{size: cmp.Or(config.Bounds.LargeBodies, defaultBounds.LargeBodies)},
 		answers:    &room{size: cmp.Or(config.Bounds.LongAnswers, defaultBounds.LongAnswers)},
 	}
-	a.metrics = newMetrics(a, config.Metrics)
+	a.metrics = newMetrics(a.routes(), config.Metrics)
+	a.registerLimits(config.Metrics)
 
 	handler := a.shed(a.router(len(config.AllowedOrigins) > 0))
 	handler = cross(config.AllowedOrigins, handler)
