@@ -100,7 +100,7 @@ func TestEveryRefusalIsDescribed(t *testing.T) {
 		{status: http.StatusNotModified, header: "If-None-Match: *"},
 		{status: http.StatusUnauthorized, header: "Authorization: Bearer a b", but: []string{"logIn", "refreshTokens"}},
 		{status: http.StatusForbidden}, // to user 1, who has no role, about user 2
-		{status: http.StatusNotFound, query: "?format=xml", but: []string{"getEventSchema"}},
+		{status: http.StatusNotFound, query: "?format=xml", but: []string{"getEventSchema", "getFileOfAPIPage"}},
 		{status: http.StatusNotAcceptable, header: "Accept: text/html"},
 		{status: http.StatusRequestEntityTooLarge, body: strings.Repeat(" ", maxBody+1)},
 		{status: http.StatusRequestURITooLong, query: "?" + strings.Repeat("x", maxURL)},
@@ -121,7 +121,7 @@ func TestEveryRefusalIsDescribed(t *testing.T) {
 					w.queries.roles = map[int64][]events.Role{1: {events.Admin, events.Auditor}}
 				}
 			}
-			path := strings.ReplaceAll(o.Path, "{file}", "cloudevent.json")
+			path := strings.NewReplacer("schemas/{file}", "schemas/cloudevent.json", "docs/{file}", "docs/docs.js").Replace(o.Path)
 			headers := slices.DeleteFunc([]string{refusal.header}, func(h string) bool { return h == "" })
 			got := w.do(o.Method, pathVariable.ReplaceAllString(path, id)+refusal.query, refusal.body, headers...).Code
 			if (got == refusal.status) != o.Describes(refusal.status) {

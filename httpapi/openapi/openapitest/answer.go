@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
+	"go.yaml.in/yaml/v3"
 )
 
 // Answer is an answer and what it was to.
@@ -176,6 +177,12 @@ func (m media) check(mediaType string, body []byte, isCut bool) error {
 		return m.checkItems(bytes.SplitAfter(body, []byte("\n")), "\n")
 	case mediaType == "text/event-stream":
 		return m.checkItems(bytes.SplitAfter(body, []byte("\n\n")), "\n\n")
+	case mediaType == "application/yaml":
+		var value any
+		if err := yaml.Unmarshal(body, &value); err != nil {
+			return fmt.Errorf("the body is not YAML: %w", err)
+		}
+		return m.schema.Validate(value)
 	}
 	return m.schema.Validate(string(body))
 }

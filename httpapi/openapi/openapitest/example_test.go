@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// generic are the documents that are answered: of those there is no example.
-var generic = []string{"getEventSchema", "getAsyncAPI", "getOpenAPI", "getOpenAPIAsYAML"}
+// documents are answered by these, and are too long for an example.
+var documents = []string{"getAsyncAPI", "getOpenAPI"}
 
 // Every example fits its schema, of what is sent and what is answered, in headers and in
 // bodies; and every JSON body, parameter and header has one.
@@ -91,12 +91,12 @@ func (d *Document) examples(of object, pointer string) []any {
 	return all
 }
 
-// wantsExample: forms are the same as JSON, and texts for people speak for themselves.
+// wantsExample: of bodies, those in JSON. Forms have the same fields.
 func (d *Document) wantsExample(pointer string) bool {
-	item, _, isAnswer := strings.Cut(pointer, "/responses/")
-	id, _ := d.at(item)["operationId"].(string)
-	return !(isAnswer && slices.Contains(generic, id)) &&
-		!strings.HasSuffix(pointer, "/application~1x-www-form-urlencoded") && !strings.HasSuffix(pointer, "/multipart~1form-data")
+	operation, _, _ := strings.Cut(pointer, "/responses/")
+	id, _ := d.at(operation)["operationId"].(string)
+	_, mediaType, isBody := strings.Cut(pointer, "/content/")
+	return !isBody || mediaType == "application~1json" && !slices.Contains(documents, id)
 }
 
 // walk visits all objects.
