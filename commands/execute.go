@@ -78,6 +78,9 @@ func (s *Service) execute(ctx context.Context, caller Caller, command any, on ba
 	started := time.Now()
 	for try := 0; try < maxTries && time.Since(started) < retryTime; try++ {
 		tellTries(span, try+1)
+		if try > 0 {
+			s.Metrics.retry()
+		}
 		history, head := known, at
 		var decided decision
 		if try == 0 && at > 0 {
@@ -103,8 +106,10 @@ func (s *Service) execute(ctx context.Context, caller Caller, command any, on ba
 		if !errors.Is(err, events.ErrConflict) {
 			return nil, last, err
 		}
-		if err := caller.check(ctx); err != nil {
-			return nil, 0, err
+		refused := caller.check(ctx)
+		s.Metrics.conflict(refused)
+		if refused != nil {
+			return nil, 0, refused
 		}
 		if try == 0 && len(query) > 0 {
 			end, err := s.turns.take(ctx, query[0].Tags[0])
@@ -119,7 +124,7 @@ func (s *Service) execute(ctx context.Context, caller Caller, command any, on ba
 			return nil, 0, err
 		}
 	}
-	return nil, 0, ErrBusy
+	return nil, 0, s.Metrics.giveUp()
 }
 
 // decideByLog decides on what is known up to a position and the events that follow

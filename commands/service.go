@@ -47,6 +47,7 @@ type Service struct {
 	Credentials Credentials
 	Now         func() time.Time
 	NewID       func() (uuid.UUID, error) // of events: UUIDv7
+	Metrics     *Metrics                  // nil: nothing is counted
 
 	turns turns
 }

@@ -16,25 +16,25 @@ import (
 // forbidden to it. Tests are free to import what they test with.
 var house = map[string][]string{
 	"events":                      {"github.com/google/uuid"},
-	"commands":                    {"events", "github.com/google/uuid", "events/tracing", "go.opentelemetry.io/otel/trace", "go.opentelemetry.io/otel/attribute"},
-	"eventstore":                  {"events", "github.com/jackc/pgx/v5", "github.com/google/uuid", "events/tracing", "go.opentelemetry.io/otel/trace", "go.opentelemetry.io/otel/attribute"},
+	"commands":                    {"events", "github.com/google/uuid", "events/tracing", "go.opentelemetry.io/otel/trace", "go.opentelemetry.io/otel/attribute", "github.com/prometheus/client_golang"},
+	"eventstore":                  {"events", "github.com/jackc/pgx/v5", "github.com/google/uuid", "events/tracing", "go.opentelemetry.io/otel/trace", "go.opentelemetry.io/otel/attribute", "github.com/prometheus/client_golang"},
 	"eventstore/pgtest":           {"eventstore", "github.com/jackc/pgx/v5", "github.com/google/uuid"},
 	"eventstore/archive":          {"events", "eventstore", "github.com/klauspost/compress", "github.com/google/uuid"},
-	"eventstore/accounts":         {"events", "github.com/jackc/pgx/v5", "github.com/google/uuid"},
+	"eventstore/accounts":         {"events", "github.com/jackc/pgx/v5", "github.com/google/uuid", "github.com/prometheus/client_golang"},
 	"events/cloudevent":           {"events", "github.com/google/uuid"},
 	"events/client":               {"events", "events/cloudevent", "github.com/nats-io", "github.com/google/uuid"},
-	"events/bus":                  {"events", "events/cloudevent", "github.com/ThreeDotsLabs/watermill", "github.com/nats-io", "github.com/google/uuid", "events/tracing", "go.opentelemetry.io/otel/trace", "go.opentelemetry.io/otel/attribute"},
+	"events/bus":                  {"events", "events/cloudevent", "github.com/ThreeDotsLabs/watermill", "github.com/nats-io", "github.com/google/uuid", "events/tracing", "go.opentelemetry.io/otel/trace", "go.opentelemetry.io/otel/attribute", "github.com/prometheus/client_golang"},
 	"events/schema":               {},
 	"events/schema/gen":           {"events", "events/bus", "events/cloudevent", "github.com/google/uuid"}, // makes the files of events/schema
-	"projections":                 {"events", "github.com/jackc/pgx/v5", "github.com/google/uuid", "events/tracing", "go.opentelemetry.io/otel/trace", "go.opentelemetry.io/otel/attribute"},
+	"projections":                 {"events", "github.com/jackc/pgx/v5", "github.com/google/uuid", "events/tracing", "go.opentelemetry.io/otel/trace", "go.opentelemetry.io/otel/attribute", "github.com/prometheus/client_golang"},
 	"projections/history":         {"events", "projections", "github.com/google/uuid"},
-	"projections/feed":            {"events", "events/cloudevent", "projections", "projections/history", "github.com/google/uuid"},
-	"httpapi":                     {"commands", "projections", "projections/history", "projections/feed", "events", "events/schema", "httpapi/openapi", "github.com/go-chi", "github.com/golang-jwt/jwt/v5", "github.com/google/uuid", "events/tracing", "go.opentelemetry.io/otel/trace", "go.opentelemetry.io/otel/attribute", "go.opentelemetry.io/otel/codes"},
+	"projections/feed":            {"events", "events/cloudevent", "projections", "projections/history", "github.com/google/uuid", "github.com/prometheus/client_golang"},
+	"httpapi":                     {"commands", "projections", "projections/history", "projections/feed", "events", "events/schema", "httpapi/openapi", "github.com/go-chi", "github.com/golang-jwt/jwt/v5", "github.com/google/uuid", "events/tracing", "go.opentelemetry.io/otel/trace", "go.opentelemetry.io/otel/attribute", "go.opentelemetry.io/otel/codes", "github.com/prometheus/client_golang"},
 	"httpapi/openapi":             {},
 	"httpapi/openapi/openapitest": {"httpapi/openapi"},
 	"httpapi/openapi/gen":         {},                                                                               // makes the JSON of the YAML
 	"cmd/bench":                   {"github.com/go-chi", "github.com/golang-jwt/jwt/v5", "github.com/jackc/pgx/v5"}, // nothing of ours: it measures from outside
-	"cmd/carelog":                 {"commands", "projections", "projections/history", "projections/feed", "events", "events/bus", "events/cloudevent", "eventstore", "eventstore/accounts", "eventstore/archive", "httpapi", "github.com/jackc/pgx/v5", "github.com/nats-io", "github.com/google/uuid", "events/tracing", "go.opentelemetry.io/otel"},
+	"cmd/carelog":                 {"commands", "projections", "projections/history", "projections/feed", "events", "events/bus", "events/cloudevent", "eventstore", "eventstore/accounts", "eventstore/archive", "httpapi", "github.com/jackc/pgx/v5", "github.com/nats-io", "github.com/google/uuid", "events/tracing", "go.opentelemetry.io/otel", "github.com/prometheus/client_golang"},
 	"events/tracing":              {"events", "go.opentelemetry.io/otel/trace", "go.opentelemetry.io/otel/attribute", "go.opentelemetry.io/otel/codes", "go.opentelemetry.io/otel/propagation"},
 }
 

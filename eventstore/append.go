@@ -26,13 +26,15 @@ import (
 // Events need an id, a type, tags without repetition, and JSON in Data and
 // Metadata. Tags and types are UTF-8 without control characters. An event has at
 // most 256 KiB, an append at most 100,000 events and 64 MiB.
-func (s *Store) Append(ctx context.Context, evs []events.Event, conditions ...events.AppendCondition) (events.Position, error) {
+func (s *Store) Append(ctx context.Context, evs []events.Event, conditions ...events.AppendCondition) (last events.Position, err error) {
 	bytes, err := validate(evs, conditions)
 	if err != nil {
 		return 0, fmt.Errorf("append: %w", err)
 	}
 	ctx, span := tracing.Start(ctx, "append")
 	defer span.End()
+	began := time.Now()
+	defer func() { s.metrics.done(began, err) }()
 	r := &request{events: evs, bytes: bytes, conditions: conditions, answer: make(chan answer, 1)}
 	if err := s.appends.add(r); err != nil {
 		return tell(span, answer{err: fmt.Errorf("append: %w", err)})
@@ -93,6 +95,7 @@ func (a *appender) commit(stopping context.Context, group []*request) {
 	}
 	a.began = time.Now()
 	stored, err := a.insert(ctx, group)
+	a.store.metrics.group(a.began, group)
 	var unsent pgx.ErrPreprocessingBatch
 	var refused *pgconn.PgError
 	switch {

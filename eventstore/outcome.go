@@ -128,6 +128,7 @@ func (a *appender) settle(stopping context.Context, group []*request, cause erro
 			return
 		}
 		if ctx.Err() != nil {
+			a.store.metrics.unsettled.Inc()
 			refuse(group, fmt.Errorf("%w: %w", events.ErrOutcomeUnknown, cause))
 			return
 		}
@@ -188,7 +189,10 @@ func (a *appender) answerSettled(group []*request, stored map[uuid.UUID]events.P
 		r.answer <- answer{last: position}
 	}
 	refuse(missing, cause)
-	if head > 0 {
+	if head == 0 {
+		a.store.metrics.missing.Inc()
+	} else {
+		a.store.metrics.stored.Inc()
 		a.store.recent.look()
 		if a.store.config.OnAppend != nil {
 			a.store.config.OnAppend(head)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/carelog/carelog/events"
 )
@@ -34,7 +35,8 @@ type RelayConfig struct {
 	// follows has the events up to there.
 	Begin func(context.Context) (events.Position, error)
 
-	Logger *slog.Logger
+	Metrics prometheus.Registerer // of the relay; nil: nowhere
+	Logger  *slog.Logger
 }
 
 // Relay publishes every event of the log, in order. At most one may run on a
@@ -43,6 +45,8 @@ type Relay struct {
 	config    RelayConfig
 	published atomic.Int64
 	failure   atomic.Pointer[error]
+	running   atomic.Bool
+	failures  prometheus.Counter
 }
 
 // Bounds of the relay: a page read back from the log, and how long it sleeps
@@ -53,7 +57,11 @@ const (
 )
 
 // NewRelay returns a relay that is not running.
-func NewRelay(config RelayConfig) *Relay { return &Relay{config: config} }
+func NewRelay(config RelayConfig) *Relay {
+	r := &Relay{config: config}
+	r.failures = newRelayMetrics(r, config.Metrics)
+	return r
+}
 
 // Published is the last position known to be published, 0 when none is.
 func (r *Relay) Published() events.Position { return events.Position(r.published.Load()) }
@@ -70,6 +78,8 @@ func (r *Relay) Err() error {
 func (r *Relay) Run(ctx context.Context) error {
 	r.config.Store.recent.follow(true)
 	defer r.config.Store.recent.follow(false)
+	r.running.Store(true)
+	defer r.running.Store(false)
 	for try := 0; ctx.Err() == nil; try++ {
 		progress, err := r.publishFromTail(ctx)
 		if ctx.Err() != nil {
@@ -79,6 +89,7 @@ func (r *Relay) Run(ctx context.Context) error {
 			try = 0
 		}
 		r.failure.Store(&err)
+		r.failures.Inc()
 		if try == 0 || try%20 == 0 { // a carrier that is away for long is told about now and then
 			r.config.Logger.Warn("relay: publishing failed, trying again", "published", r.Published(), "error", err)
 		}

@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/carelog/carelog/events"
 )
@@ -31,7 +32,8 @@ type Config struct {
 	// log. It must not block.
 	OnAppend func(events.Position)
 
-	Logger *slog.Logger
+	Metrics prometheus.Registerer // of the store; nil: nowhere
+	Logger  *slog.Logger
 }
 
 // Store is the event log in Postgres. All of its methods may be called
@@ -46,6 +48,7 @@ type Store struct {
 	appends queue
 	draws   map[events.Kind]*draws
 	recent  recent
+	metrics *metrics
 }
 
 // Open reads the log's identity, which it makes in a new database. The database
@@ -56,6 +59,7 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 		transaction: transaction{settings: appenderSettings, lock: lockSQL, insert: appendSQL},
 		appends:     newQueue(), draws: newDraws(), recent: newRecent(),
 	}
+	s.metrics = newMetrics(s)
 	key := make([]byte, 32)
 	if _, err := rand.Read(key); err != nil {
 		return nil, fmt.Errorf("make the log's tag key: %w", err)

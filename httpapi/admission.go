@@ -171,6 +171,10 @@ func newAdmissions(bounds Bounds, logger *slog.Logger) admissions {
 	}
 }
 
+func (a admissions) all() []*admission {
+	return []*admission{a.changes, a.reads, a.lists, a.accounts, a.streams}
+}
+
 func (a admissions) refused() Refused {
 	return Refused{a.changes.refused.total(), a.reads.refused.total(), a.lists.refused.total(), a.accounts.refused.total(), a.streams.refused.total()}
 }

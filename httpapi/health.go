@@ -52,14 +52,18 @@ type Projection struct {
 
 var starting = newUnavailable("The server is starting, try again later.")
 
-// Starting answers while there is no API yet: alive, and not ready.
-func Starting() http.Handler {
+// Starting answers while there is no API yet: alive, and not ready. Metrics are
+// served where there is a handler for them.
+func Starting(scrape http.Handler) http.Handler {
 	return secure(false, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.TrimSuffix(r.URL.Path, "/") == "/livez" {
+		switch path := strings.TrimSuffix(r.URL.Path, "/"); {
+		case path == "/livez":
 			writeBody(w, http.StatusOK, alive)
-			return
+		case path == "/metrics" && scrape != nil:
+			scrape.ServeHTTP(w, r)
+		default:
+			writeError(w, starting)
 		}
-		writeError(w, starting)
 	}))
 }
 
@@ -71,31 +75,31 @@ func (a *api) livez(w http.ResponseWriter, _ *http.Request) error {
 	return nil
 }
 
-// looks answers how ready the server is. Those who ask while somebody is looking
+// looks answers how the server is. Those who ask while somebody is looking
 // share the next look: anybody may ask, as often as they like, and is never
 // refused, so it must not cost more.
-type looks struct {
-	look func(context.Context) Readiness
+type looks[A any] struct {
+	look func(context.Context) A
 	turn chan struct{} // holds a token while somebody looks
 
 	mu   sync.Mutex
-	next *look // that has not begun
+	next *look[A] // that has not begun
 }
 
-type look struct {
+type look[A any] struct {
 	done chan struct{}
-	seen Readiness
+	seen A
 }
 
-func newLooks(look func(context.Context) Readiness) *looks {
-	return &looks{look: look, turn: make(chan struct{}, 1)}
+func newLooks[A any](how func(context.Context) A) *looks[A] {
+	return &looks[A]{look: how, turn: make(chan struct{}, 1)}
 }
 
-func (l *looks) ask(ctx context.Context) (Readiness, error) {
+func (l *looks[A]) ask(ctx context.Context) (seen A, err error) {
 	l.mu.Lock()
 	mine, leads := l.next, l.next == nil
 	if leads {
-		mine = &look{done: make(chan struct{})}
+		mine = &look[A]{done: make(chan struct{})}
 		l.next = mine
 	}
 	l.mu.Unlock()
@@ -106,12 +110,12 @@ func (l *looks) ask(ctx context.Context) (Readiness, error) {
 	case <-mine.done:
 		return mine.seen, nil
 	case <-ctx.Done():
-		return Readiness{}, fmt.Errorf("wait for the readiness: %w", ctx.Err())
+		return seen, fmt.Errorf("wait for a look: %w", ctx.Err())
 	}
 }
 
 // lead looks, when it is the look's turn. Who leads may go away, the others stay.
-func (l *looks) lead(ctx context.Context, mine *look) {
+func (l *looks[A]) lead(ctx context.Context, mine *look[A]) {
 	l.turn <- struct{}{}
 	defer func() { <-l.turn }()
 	l.mu.Lock()

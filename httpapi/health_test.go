@@ -38,7 +38,7 @@ func TestHealth(t *testing.T) {
 func TestStarting(t *testing.T) {
 	for path, status := range map[string]int{"/livez": 200, "/livez/": 200, "/readyz": 503, "/api/patients/": 503} {
 		answer := httptest.NewRecorder()
-		Starting().ServeHTTP(answer, httptest.NewRequest("GET", path, nil))
+		Starting(nil).ServeHTTP(answer, httptest.NewRequest("GET", path, nil))
 		if answer.Code != status || answer.Header().Get("Retry-After") == "" && status == 503 {
 			t.Errorf("%s: %d %v", path, answer.Code, answer.Header())
 		}

@@ -27,7 +27,7 @@ func serveAtMost(t *testing.T, most int, handler http.Handler, log *syncBuffer) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := NewServer(handler, most, testLogger(log))
+	server := NewServer(handler, most, nil, testLogger(log))
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(listener) }()
 	t.Cleanup(func() {
@@ -118,7 +118,7 @@ func TestBodies(t *testing.T) {
 }
 
 func TestServerLimits(t *testing.T) {
-	server := NewServer(http.NotFoundHandler(), 100, testLogger(&syncBuffer{}))
+	server := NewServer(http.NotFoundHandler(), 100, nil, testLogger(&syncBuffer{}))
 	if server.ReadHeaderTimeout != 5*time.Second || server.ReadTimeout == 0 || server.WriteTimeout == 0 || server.IdleTimeout == 0 || server.MaxHeaderBytes == 0 || server.ConnState == nil {
 		t.Errorf("%+v", server)
 	}

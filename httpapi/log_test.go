@@ -62,7 +62,7 @@ func TestEveryLineOfARequestHasItsID(t *testing.T) {
 func TestTheLineOfAStreamThatIsCutOffHasItsID(t *testing.T) {
 	for _, adds := range []bool{true, false} {
 		log := &syncBuffer{}
-		a := &api{logger: testLogger(log)}
+		a := &api{logger: testLogger(log), metrics: newMetrics(nil, nil)}
 		if adds {
 			a.logger = slog.New(requestLog{a.logger.Handler()})
 		}

@@ -30,7 +30,7 @@ func asRequest(method, path string) string {
 }
 
 // allRoutes are those of an API that has everything that can be configured.
-func allRoutes() []route { return (&api{}).routes() }
+func allRoutes() []route { return (&api{scrape: http.NotFoundHandler()}).routes() }
 
 // undescribed are the requests that are served and not described; unserved are those
 // that are described and not served.

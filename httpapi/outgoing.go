@@ -57,6 +57,13 @@ func (s *streams) begin(user int64) bool {
 	return true
 }
 
+// open answers how many there are.
+func (s *streams) open() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.all
+}
+
 func (s *streams) end(user int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -72,6 +79,7 @@ func (a *api) beginStream(w http.ResponseWriter, r *http.Request, contentType st
 	if !a.streams.begin(known.user.User) {
 		return nil, a.admissions.streams.refuse(r.Context())
 	}
+	known.begun = time.Since(known.began)
 	out := &outgoing{api: a, user: known.user.User, w: w, control: http.NewResponseController(w)}
 	ctx, stop := a.feed.While(known.client)
 	ctx, cancel := context.WithDeadlineCause(ctx, known.standing.expires, errExpired)

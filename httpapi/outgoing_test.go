@@ -74,7 +74,7 @@ func TestStreamsThatAreQuiet(t *testing.T) {
 					out.buffer = append(out.buffer, "after"...)
 					_ = out.flushAt(1)
 				}
-				server := NewServer(http.HandlerFunc(handler), 10, testLogger(&syncBuffer{}))
+				server := NewServer(http.HandlerFunc(handler), 10, nil, testLogger(&syncBuffer{}))
 				server.Protocols = protocols(test.http2)
 				listener := make(pipes)
 				served := make(chan error)

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/carelog/carelog/events"
 	"github.com/carelog/carelog/projections"
@@ -45,12 +46,15 @@ func (a *api) settle(ctx context.Context, w http.ResponseWriter, pos events.Posi
 		return refusal // nothing was read: the log could not be reached, or it is empty
 	}
 	w.Header().Set(positionHeader, strconv.FormatInt(int64(pos), 10))
+	began := time.Now()
 	err := a.wait(ctx, pos)
+	a.metrics.waits.Observe(time.Since(began).Seconds())
 	switch {
 	case errors.Is(err, projections.ErrWentBack):
 		return err
 	case refusal == nil && err != nil:
 		w.Header().Set(projectedHeader, "pending")
+		a.metrics.pending.Inc()
 		a.logger.LogAttrs(ctx, slog.LevelWarn, "a change is stored and cannot be read yet",
 			slog.Int64("position", int64(pos)),
 			slog.String("error", err.Error()))

@@ -43,7 +43,7 @@ func runtimePanic(provoke func()) (cause any) {
 // Half an answer must not look like a whole one: the connection is cut.
 func TestPanicInTheMiddleOfAnAnswer(t *testing.T) {
 	w := newWorld(t)
-	a := &api{logger: testLogger(w.log)}
+	a := &api{logger: testLogger(w.log), metrics: newMetrics(nil, nil)}
 	half := a.identify(a.recoverPanics(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		writeBody(w, http.StatusOK, []byte("["))
 		panic("halfway")

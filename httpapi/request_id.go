@@ -19,6 +19,8 @@ type request struct {
 	id    string
 	trace string              // the client's place in a trace, as it told: a valid traceparent, or empty
 	route string              // the pattern, never the path: that could hold anything
+	began time.Time           // when it did
+	begun time.Duration       // after which its stream had begun; 0 for none
 	user  projections.Session // zero when nobody authenticated
 
 	client context.Context // ends when the client is gone, and not for taking long
@@ -64,8 +66,8 @@ func callerOf(r *http.Request) commands.Caller {
 // path, no query and no header: those can hold personal data.
 func (a *api) identify(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		began := time.Now()
-		known := &request{id: r.Header.Get("X-Request-Id"), trace: traceParent(r.Header), route: noRoute}
+		a.metrics.inFlight.Inc()
+		known := &request{began: time.Now(), id: r.Header.Get("X-Request-Id"), trace: traceParent(r.Header), route: noRoute}
 		if !harmlessID(known.id) {
 			known.id = uuid.NewString()
 		}
@@ -75,13 +77,16 @@ func (a *api) identify(next http.Handler) http.Handler {
 		observed := &observedWriter{ResponseWriter: w, request: known, isHead: r.Method == http.MethodHead}
 		defer func() {
 			endSpan(span, r, known, observed)
+			method, took := loggedMethod(r.Method), time.Since(known.began)
+			a.metrics.inFlight.Dec()
+			a.metrics.done(known, method, observed.status, took)
 			// Not with ctx: that would have the request's id added a second time.
 			a.logger.LogAttrs(r.Context(), slog.LevelInfo, "request",
-				slog.String("method", loggedMethod(r.Method)),
+				slog.String("method", method),
 				slog.String("route", known.route),
 				slog.Int("status", observed.status),
 				slog.Int64("bytes", observed.bytes),
-				slog.Duration("duration", time.Since(began)),
+				slog.Duration("duration", took),
 				slog.String("request_id", known.id),
 				slog.Int64("user_id", known.user.User),
 				traceID(ctx))
@@ -128,14 +133,17 @@ func traceParent(h http.Header) string {
 	return lines[0]
 }
 
-// loggedMethod keeps what a client invented as a method out of the log.
+const otherMethod = "other"
+
+// loggedMethod keeps what a client invented as a method out of the log and the
+// metrics.
 func loggedMethod(method string) string {
 	switch method {
 	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch,
 		http.MethodDelete, http.MethodOptions, http.MethodTrace, http.MethodConnect:
 		return method
 	}
-	return "other"
+	return otherMethod
 }
 
 // observedWriter remembers what was answered, and drops the body of an answer

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/carelog/carelog/commands"
@@ -34,6 +35,8 @@ type Config struct {
 	Types    []events.Type // of events, all there are
 	Accounts Accounts
 	Ready    func(context.Context) Readiness // what /readyz answers
+	Scrape   http.Handler                    // what /metrics answers; default 404
+	Metrics  prometheus.Registerer           // of the API; default nowhere
 	Logger   *slog.Logger
 	Tracer   trace.Tracer // of requests; nil: tracing is off
 
@@ -194,7 +197,9 @@ type api struct {
 	admissions admissions
 	bodies     *room // large ones
 	answers    *room // long ones
-	ready      *looks
+	ready      *looks[Readiness]
+	scrape     http.Handler // nil: there is no such route
+	metrics    *metrics
 	schemas    documents
 	docs       docs
 	logger     *slog.Logger // to be given the context of a request, where there is one
@@ -231,6 +236,7 @@ func New(config Config) (http.Handler, error) {
 		types:    config.Types,
 		accounts: config.Accounts,
 		ready:    newLooks(config.Ready),
+		scrape:   config.Scrape,
 		schemas:  schemas,
 		docs:     docs,
 		logger:   logger,
@@ -245,6 +251,8 @@ func New(config Config) (http.Handler, error) {
 		bodies:     &room{size: cmp.Or(config.Bounds.LargeBodies, defaultBounds.LargeBodies)},
 		answers:    &room{size: cmp.Or(config.Bounds.LongAnswers, defaultBounds.LongAnswers)},
 	}
+	a.metrics = newMetrics(a.routes(), config.Metrics)
+	a.registerLimits(config.Metrics)
 
 	handler := a.shed(a.router(len(config.AllowedOrigins) > 0))
 	handler = cross(config.AllowedOrigins, handler)
@@ -258,9 +266,11 @@ func New(config Config) (http.Handler, error) {
 // send and how long it may take. Headers, the request line included, may have
 // half a MiB: enough for [api.limit] to answer 414 itself to all but absurd
 // URLs. What is larger gets Go's own plain 431. There are no more connections
-// than most.
-func NewServer(handler http.Handler, most int, logger *slog.Logger) *http.Server {
+// than most. Metrics of the connections are registered, unless the registerer is
+// nil.
+func NewServer(handler http.Handler, most int, registerer prometheus.Registerer, logger *slog.Logger) *http.Server {
 	connections := newConnections(most, logger)
+	connections.register(registerer)
 	return &http.Server{
 		Handler:           count(handler),
 		ConnState:         connections.change,

@@ -58,6 +58,7 @@ type throttle struct {
 	mu             sync.Mutex
 	younger, older map[throttleKey]*attempts
 	turned         time.Time // when the younger generation began
+	refused        int64     // attempts
 }
 
 // attempts is what is remembered of a key.
@@ -114,6 +115,7 @@ func (t *throttle) tryBegin(key throttleKey) (h *attempts, end func(counts bool)
 	case h.undecided > 0:
 		return h, nil, nil
 	default:
+		t.refused++
 		h.wakeOne() // to be refused as well
 		return h, nil, newThrottled(throttleWindow - now.Sub(h.times[0]))
 	}

@@ -26,7 +26,7 @@ func (a *api) beginSpan(ctx context.Context, r *http.Request, known *request) (c
 
 func isProbe(path string) bool {
 	path = strings.TrimSuffix(path, "/")
-	return path == "/livez" || path == "/readyz"
+	return path == "/livez" || path == "/readyz" || path == "/metrics"
 }
 
 // endSpan ends the span of a request. Of OpenTelemetry's semantic conventions for HTTP

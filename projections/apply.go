@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"runtime"
 	"strconv"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -140,9 +141,11 @@ func (r *Runner) commit(ctx context.Context, source Source, evs []Applied) error
 	if r.config.Shared {
 		batch.Queue(`select pg_notify($1, $2)`, appliedChannel, strconv.FormatInt(int64(last), 10))
 	}
+	began := time.Now()
 	if err := r.conn.SendBatch(ctx, &batch).Close(); err != nil {
 		return r.failedCommit(ctx, err)
 	}
+	r.metrics.applied(began, len(evs))
 	for i := range r.positions {
 		r.positions[i] = max(r.positions[i], last)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/carelog/carelog/events"
@@ -32,11 +33,12 @@ type Config struct {
 	// announced to them, and theirs are listened for.
 	Shared bool
 
-	Projections []Projection  // default: All()
-	Wait        time.Duration // the longest that Progress.Wait waits; default 5 s
-	Silence     time.Duration // of the bus, before the log is read instead; default 250 ms
-	Tracer      trace.Tracer  // of events that are applied; nil: tracing is off
-	Logger      *slog.Logger  // default: none
+	Projections []Projection          // default: All()
+	Wait        time.Duration         // the longest that Progress.Wait waits; default 5 s
+	Silence     time.Duration         // of the bus, before the log is read instead; default 250 ms
+	Metrics     prometheus.Registerer // default: nowhere
+	Tracer      trace.Tracer          // of events that are applied; nil: tracing is off
+	Logger      *slog.Logger          // default: none
 }
 
 // Log is where the runner reads events when the bus does not deliver them.

@@ -45,11 +45,13 @@ type Lease struct {
 
 // NewLease returns a lease that nobody tries to get yet.
 func NewLease(config Config) *Lease {
-	return &Lease{
+	l := &Lease{
 		config:   config.withDefaults(),
 		tryEvery: 250 * time.Millisecond, aliveFor: time.Second, answerIn: 2 * time.Second,
 		hungAfter: 3 * time.Second, workAgain: time.Second, giveWay: 10 * time.Second,
 	}
+	l.register(config.Metrics)
+	return l
 }
 
 // Held tells whether this process holds the lease.

@@ -39,7 +39,9 @@ const followStale = 3 * time.Second
 
 // NewProgress returns the progress of a process, still without a runner.
 func NewProgress(config Config) *Progress {
-	return &Progress{config: config.withDefaults(), interrupt: func() {}}
+	p := &Progress{config: config.withDefaults(), interrupt: func() {}}
+	p.register(config.Metrics)
+	return p
 }
 
 // Checkpoint is the position that the read tables are known to contain.

@@ -34,6 +34,7 @@ type Runner struct {
 	progress *Progress
 	watchdog watchdog
 	counts   [2]atomic.Int64 // events applied, by source
+	metrics  runnerMetrics
 
 	// turn holds a token while Run is running and nobody applies. Who has taken
 	// it may use what follows.
@@ -50,6 +51,7 @@ type Runner struct {
 // NewRunner returns a runner that is not running. It moves the progress.
 func NewRunner(config Config, progress *Progress) *Runner {
 	r := &Runner{config: config.withDefaults(), progress: progress, turn: make(chan struct{}, 1)}
+	r.metrics = newRunnerMetrics(r)
 	r.watchdog = watchdog{
 		silence:    r.config.Silence,
 		poll:       10 * r.config.Silence, // announcements are what counts

@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/carelog/carelog/eventstore/accounts"
 	"github.com/carelog/carelog/httpapi"
 )
@@ -21,11 +23,11 @@ type accountKeeper struct {
 // to come back.
 const hashWait = 5 * time.Second
 
-func newAccountKeeper(db accounts.DB, concurrency int) *accountKeeper {
+func newAccountKeeper(db accounts.DB, concurrency int, registerer prometheus.Registerer) *accountKeeper {
 	return &accountKeeper{
 		credentials: accounts.NewCredentials(db),
 		tokens:      accounts.NewRefreshTokens(db),
-		hasher:      accounts.NewHasher(concurrency, hashWait),
+		hasher:      accounts.NewHasher(concurrency, hashWait, registerer),
 	}
 }
 

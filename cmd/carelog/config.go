@@ -52,6 +52,8 @@ type Config struct {
 	ShutdownTimeout time.Duration // 15s; for draining what was accepted
 	CORSOrigins     []string      // none: no cross-origin requests
 
+	MetricsAddr string // none: on Addr
+
 	LogLevel  slog.Level // info
 	LogFormat string     // text; or json
 
@@ -156,6 +158,9 @@ var settings = []setting{
 	{name: "CARELOG_CORS_ORIGINS", flag: "cors-origins",
 		usage: "`origins` whose pages may call the API, as https://app.example.org, comma separated (default none)",
 		set:   func(c *Config, s string) (err error) { c.CORSOrigins, err = parseOrigins(s); return err }},
+	{name: "CARELOG_METRICS_ADDR", flag: "metrics-addr",
+		usage: "`host:port` to serve /metrics on, and nowhere else (default: with the API)",
+		set:   func(c *Config, s string) error { c.MetricsAddr = s; return checkAddr(s) }},
 	{name: "CARELOG_LOG_LEVEL", flag: "log-level", initial: "info",
 		usage: "least `level` that is logged: debug, info, warn or error",
 		set:   func(c *Config, s string) error { return setLevel(&c.LogLevel, s) }},

@@ -133,7 +133,7 @@ func (o *operator) do(ctx context.Context, url string, work func(context.Context
 	if err != nil {
 		return err
 	}
-	o.accounts = newAccountKeeper(o.pool, o.config.HashConcurrency)
+	o.accounts = newAccountKeeper(o.pool, o.config.HashConcurrency, nil)
 	o.commands = &commands.Service{
 		Log: o.store, TagKey: o.store.TagKey(), Registry: o.registry, Credentials: o.accounts.credentials,
 		Now: time.Now, NewID: commands.NewEventID,

@@ -77,6 +77,9 @@ func TestTheDatabaseComesAndGoes(t *testing.T) {
 	if got := server.send(t, "GET", "/readyz", nil, nil); got.status != 503 || got.header.Get("Retry-After") == "" {
 		t.Errorf("starting, /readyz answers %d", got.status)
 	}
+	if got := server.scrape(t); got["carelog_build_info"] == nil || got["carelog_log_position"] != nil {
+		t.Errorf("starting, /metrics answers %v", got)
+	}
 	_, stopDatabase = startPostgres(t, dir)
 	select {
 	case <-program.Running():

@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/carelog/carelog/commands"
@@ -41,6 +42,7 @@ type pipeline struct {
 	feed     lastFeed
 	hub      *feed.Hub
 	api      http.Handler
+	metrics  *prometheus.Registry
 	shared   bool // other processes may work on the same log
 }
 
@@ -73,7 +75,7 @@ func (p *program) tryPipeline(ctx context.Context, keys [][]byte) (_ *pipeline, 
 	if err != nil {
 		return nil, err
 	}
-	l := &pipeline{config: p.config, program: p, shared: p.config.NATSURL != ""}
+	l := &pipeline{config: p.config, program: p, shared: p.config.NATSURL != "", metrics: prometheus.NewRegistry()}
 	defer func() {
 		if err != nil {
 			l.close()
@@ -86,12 +88,13 @@ func (p *program) tryPipeline(ctx context.Context, keys [][]byte) (_ *pipeline, 
 	if l.pool, err = pgxpool.NewWithConfig(ctx, database); err != nil {
 		return nil, fmt.Errorf("make the database pool: %w", err)
 	}
+	registerPool(l.metrics, l.pool)
 	if err := l.compareSchema(ctx); err != nil {
 		return nil, err
 	}
 	registry := events.NewRegistry()
 	l.store, err = eventstore.Open(ctx, eventstore.Config{
-		Pool: l.pool, Appender: database.ConnConfig, Notify: l.shared, Logger: p.logger,
+		Pool: l.pool, Appender: database.ConnConfig, Notify: l.shared, Metrics: l.metrics, Logger: p.logger,
 		OnAppend: func(head events.Position) { l.runner.Announce(head) },
 	})
 	if err != nil {
@@ -104,8 +107,8 @@ func (p *program) tryPipeline(ctx context.Context, keys [][]byte) (_ *pipeline, 
 	if err := l.openBus(); err != nil {
 		return nil, err
 	}
-	l.accounts = newAccountKeeper(l.pool, p.config.HashConcurrency)
-	l.hub = feed.NewHub(l.store, l.store.LogID(), l.progress, p.logger)
+	l.accounts = newAccountKeeper(l.pool, p.config.HashConcurrency, l.metrics)
+	l.hub = feed.NewHub(l.store, l.store.LogID(), l.progress, l.metrics, p.logger)
 	progress := httpapi.Progress(l.progress)
 	if p.between.progress != nil {
 		progress = p.between.progress(progress)
@@ -116,7 +119,7 @@ func (p *program) tryPipeline(ctx context.Context, keys [][]byte) (_ *pipeline, 
 		Commands: &commands.Service{
 			Log: l.store, Records: projections.NewRecords(l.pool, l.store.LogID()), TagKey: l.store.TagKey(),
 			Registry: registry, Credentials: l.accounts.credentials,
-			Now: time.Now, NewID: commands.NewEventID,
+			Now: time.Now, NewID: commands.NewEventID, Metrics: commands.NewMetrics(l.metrics),
 		},
 		Queries:         projections.NewQueries(l.pool),
 		Progress:        progress,
@@ -126,6 +129,8 @@ func (p *program) tryPipeline(ctx context.Context, keys [][]byte) (_ *pipeline, 
 		Types:           registry.Types(),
 		Accounts:        l.accounts,
 		Ready:           l.readiness,
+		Scrape:          p.metrics.besideAPI(),
+		Metrics:         l.metrics,
 		Logger:          p.logger,
 		Tracer:          p.tracer,
 		TokenKey:        keys[0],
@@ -214,7 +219,7 @@ func migrationConfig(config *pgx.ConnConfig) *pgx.ConnConfig {
 func (l *pipeline) openProjections(database *pgx.ConnConfig) {
 	config := projections.Config{
 		Conn: database, Pool: l.pool, Log: l.store, LogID: l.store.LogID(), Registry: l.program.registry,
-		Shared: l.shared, Wait: l.config.ProjectionWait, Logger: l.program.logger, Tracer: l.program.tracer,
+		Shared: l.shared, Wait: l.config.ProjectionWait, Metrics: l.metrics, Logger: l.program.logger, Tracer: l.program.tracer,
 	}
 	l.progress = projections.NewProgress(config)
 	l.runner = projections.NewRunner(config, l.progress)
@@ -222,7 +227,7 @@ func (l *pipeline) openProjections(database *pgx.ConnConfig) {
 }
 
 func (l *pipeline) openBus() (err error) {
-	config := bus.ConnConfig{URL: l.config.NATSURL, Logger: l.program.logger}
+	config := bus.ConnConfig{URL: l.config.NATSURL, Metrics: l.metrics, Logger: l.program.logger}
 	if l.program.nats != nil {
 		config.URL, config.InProcess = l.program.nats.URL(), l.program.nats
 	}
@@ -243,7 +248,7 @@ func (l *pipeline) openBus() (err error) {
 	l.carrier = bus.NewCarrier(carrier)
 	l.guard = bus.NewGuard(l.conn, bus.DefaultStream, l.program.logger)
 	l.relay = eventstore.NewRelay(eventstore.RelayConfig{
-		Store: l.store, Publisher: l.carrier, Begin: l.runner.Checkpoint, Logger: l.program.logger,
+		Store: l.store, Publisher: l.carrier, Begin: l.runner.Checkpoint, Metrics: l.metrics, Logger: l.program.logger,
 	})
 	return nil
 }

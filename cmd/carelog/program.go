@@ -27,6 +27,7 @@ type program struct {
 	listener net.Listener
 	tls      *tls.Config                  // nil: HTTP
 	handler  atomic.Pointer[http.Handler] // what is served: the API, once it is there
+	metrics  *metrics
 	running  chan struct{}
 	notify   func(state string)   // tells the service manager
 	registry projections.Registry // of the events that are applied; tests set that of a newer program
@@ -62,7 +63,10 @@ func newProgram(config Config, logger *slog.Logger) (*program, error) {
 		return nil, errors.Join(err, listener.Close())
 	}
 	p := &program{config: config, logger: logger, listener: listener, tls: tlsConfig, running: make(chan struct{}), notify: func(string) {}, registry: events.NewRegistry()}
-	starting := httpapi.Starting()
+	if p.metrics, err = newMetrics(config, logger); err != nil {
+		return nil, errors.Join(err, listener.Close())
+	}
+	starting := httpapi.Starting(p.metrics.besideAPI())
 	p.handler.Store(&starting)
 	if config.DatabaseURL == "" {
 		p.postgres = newPostgres(postgresOptions{
@@ -76,6 +80,7 @@ func newProgram(config Config, logger *slog.Logger) (*program, error) {
 		options, err := config.natsOptions(logger)
 		if err != nil {
 			listener.Close()
+			p.metrics.close()
 			return nil, err
 		}
 		p.nats = newNATS(options)
@@ -95,8 +100,9 @@ func (p *program) URL() string {
 // that.
 func (p *program) Running() <-chan struct{} { return p.running }
 
-// Close frees the address, also when Run was never called.
+// Close frees the addresses, also when Run was never called.
 func (p *program) Close() error {
+	p.metrics.close()
 	if err := p.listener.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 		return err
 	}
@@ -148,8 +154,12 @@ func (p *program) Run(ctx context.Context) error {
 func (p *program) serve(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	server := httpapi.NewServer(http.HandlerFunc(p.serveHTTP), p.maxConnections(), p.logger)
+	server := httpapi.NewServer(http.HandlerFunc(p.serveHTTP), p.maxConnections(), p.metrics.process, p.logger)
 	var parts errgroup.Group
+	parts.Go(func() error {
+		defer stop() // whoever watches would see nothing
+		return p.metrics.serve(ctx, p.logger)
+	})
 	parts.Go(func() error {
 		defer stop() // without requests there is nothing to do
 		if err := p.accept(server); !errors.Is(err, http.ErrServerClosed) {
@@ -192,6 +202,7 @@ func (p *program) runPipeline(ctx context.Context, server *http.Server) error {
 		defer context.AfterFunc(ctx, stop)()
 		defer stop()
 		p.handler.Store(&pipeline.api)
+		p.metrics.pipeline.Store(pipeline.metrics)
 		if pipeline.awaitRunner(serving) {
 			p.logger.Info("carelog is serving", "url", p.URL(), "version", version(), "log", pipeline.store.LogID())
 			close(p.running)

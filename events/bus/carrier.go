@@ -236,8 +236,9 @@ func (c *Carrier) Publish(ctx context.Context, evs []events.Recorded) error {
 		msgs[i] = Encode(c.cfg.LogID, e)
 		msgs[i].SetContext(ctx)
 	}
-	spans := c.startPublishing(evs)
+	spans, began := c.startPublishing(evs), time.Now()
 	err := c.publisher.Publish(SubjectPrefix, msgs...)
+	c.cfg.Conn.metrics.publishing.Observe(time.Since(began).Seconds())
 	spans.End(err)
 	if err != nil {
 		c.resumed = false

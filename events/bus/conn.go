@@ -12,6 +12,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // ConnConfig says where NATS is.
@@ -24,8 +25,9 @@ type ConnConfig struct {
 	// where URL leads. The URL's credentials are used, if it has any.
 	InProcess nats.InProcessConnProvider
 
-	Name   string       // of this client, as the NATS server shows it; default "carelog"
-	Logger *slog.Logger // default: slog.Default()
+	Name    string                // of this client, as the NATS server shows it; default "carelog"
+	Metrics prometheus.Registerer // of all that works over the connection; default: nowhere
+	Logger  *slog.Logger          // default: slog.Default()
 }
 
 // Conn is a connection to NATS that comes and goes with the server: every part
@@ -38,6 +40,7 @@ type Conn struct {
 	trouble   atomic.Pointer[string] // why there was none last, without secrets
 	inProcess bool                   // the client makes an address up for that
 	session   atomic.Pointer[session]
+	metrics   metrics
 }
 
 // session lasts from getting a connection to the server until losing it.
@@ -66,6 +69,7 @@ func Connect(cfg ConnConfig) (*Conn, error) {
 	}
 	c := &Conn{log: cfg.Logger, secrets: secrets, inProcess: cfg.InProcess != nil}
 	c.session.Store(newSession())
+	c.metrics = newMetrics(c, cfg.Metrics)
 	options := []nats.Option{
 		nats.Name(cfg.Name),
 		nats.RetryOnFailedConnect(true),
@@ -141,7 +145,11 @@ func (c *Conn) connected(nc *nats.Conn) {
 // failed is called when the connection is lost and after each failed attempt to
 // get it back. The same reason is logged once.
 func (c *Conn) failed(_ *nats.Conn, err error) {
-	c.session.Load().end()
+	session := c.session.Load()
+	if session.Err() == nil {
+		c.metrics.lost.Inc()
+	}
+	session.end()
 	if err == nil {
 		return // closed by ourselves
 	}

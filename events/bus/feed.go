@@ -243,6 +243,7 @@ func (f *Feed) fill(ctx context.Context, after, until events.Position) (events.P
 		if err := f.cfg.Fill(ctx, missing); err != nil {
 			return after, fmt.Errorf("deliver positions %d to %d of the log: %w", missing[0].Position, last, err)
 		}
+		f.cfg.Conn.metrics.filled.Add(float64(len(missing)))
 		after = max(last, f.cfg.Position())
 	}
 	return after, nil

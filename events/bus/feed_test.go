@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	dto "github.com/prometheus/client_model/go"
+
 	"github.com/carelog/carelog/events"
 )
 
@@ -219,6 +221,10 @@ func TestFeedFillsGapsFromTheLog(t *testing.T) {
 		r := runFeed(t, conn, 20)
 		r.requireReaches(t, 20)
 		r.requireSeen(t, slices.Concat(positions(1, 2), positions(5, 10), positions(12, 20)), []events.Position{3, 4, 11})
+		var filled dto.Metric
+		if err := conn.metrics.filled.Write(&filled); err != nil || filled.Counter.GetValue() != 3 {
+			t.Errorf("%v events were counted as filled in, %v", filled.Counter.GetValue(), err)
+		}
 	})
 	t.Run("purged while running", func(t *testing.T) {
 		conn := testBus(t)

@@ -41,6 +41,7 @@ func (s *subscription) run(ctx context.Context) {
 			return
 		}
 		s.err.Store(&err)
+		s.cfg.Conn.metrics.restarts.Inc()
 		failures++
 		level := slog.LevelDebug
 		if failures == 3 { // not for a hiccup, and once per outage

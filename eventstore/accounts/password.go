@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/crypto/argon2"
 )
 
@@ -44,14 +45,18 @@ var ErrUnknownHash = errors.New("the stored password hash cannot be read")
 // Each takes 19 MiB while it runs, which the garbage collector may keep for as
 // much again: count on 40 MiB per place.
 type Hasher struct {
-	places chan struct{}
-	wait   time.Duration
+	places  chan struct{}
+	wait    time.Duration
+	metrics metrics
 }
 
 // NewHasher makes a Hasher that hashes up to concurrency passwords at the same
-// time; further ones wait for their turn, at most that long.
-func NewHasher(concurrency int, wait time.Duration) *Hasher {
-	return &Hasher{places: make(chan struct{}, concurrency), wait: wait}
+// time; further ones wait for their turn, at most that long. Its metrics are
+// registered, unless the registerer is nil.
+func NewHasher(concurrency int, wait time.Duration, registerer prometheus.Registerer) *Hasher {
+	h := &Hasher{places: make(chan struct{}, concurrency), wait: wait}
+	h.metrics = newMetrics(h, registerer)
+	return h
 }
 
 // Hash answers the hash of a password in PHC string format, with a new salt.
@@ -98,17 +103,30 @@ func NeedsRehash(hash string) bool {
 
 // derive waits for a place and hashes the password.
 func (h *Hasher) derive(ctx context.Context, p parameters, password string) ([]byte, error) {
+	if err := h.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer func() { <-h.places }()
+	began := time.Now()
+	defer func() { h.metrics.duration.Observe(time.Since(began).Seconds()) }()
+	return argon2.IDKey([]byte(password), p.salt, p.passes, p.memory, p.lanes, uint32(len(p.key))), nil
+}
+
+// enter takes a place.
+func (h *Hasher) enter(ctx context.Context) error {
+	h.metrics.waiting.Inc()
+	defer h.metrics.waiting.Dec()
 	timer := time.NewTimer(h.wait)
 	defer timer.Stop()
 	select {
 	case h.places <- struct{}{}:
+		return nil
 	case <-timer.C:
-		return nil, ErrBusy
+		h.metrics.refused.Inc()
+		return ErrBusy
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return ctx.Err()
 	}
-	defer func() { <-h.places }()
-	return argon2.IDKey([]byte(password), p.salt, p.passes, p.memory, p.lanes, uint32(len(p.key))), nil
 }
 
 // parameters are what a PHC string holds.

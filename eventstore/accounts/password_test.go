@@ -11,7 +11,7 @@ import (
 
 func TestHashAndVerify(t *testing.T) {
 	t.Parallel()
-	h, ctx := NewHasher(2, time.Minute), t.Context()
+	h, ctx := NewHasher(2, time.Minute, nil), t.Context()
 	for _, password := range []string{"correct horse", "", " a ", "ünïcödé ✓", strings.Repeat("x", 73) + "y", "a\x00b"} {
 		hash, err := h.Hash(ctx, password)
 		if err != nil {
@@ -43,7 +43,7 @@ func TestHashAndVerify(t *testing.T) {
 func TestVerifyReadsParameters(t *testing.T) {
 	t.Parallel()
 	const hash = "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc"
-	if ok, err := NewHasher(1, time.Minute).Verify(t.Context(), hash, "password"); !ok || err != nil {
+	if ok, err := NewHasher(1, time.Minute, nil).Verify(t.Context(), hash, "password"); !ok || err != nil {
 		t.Errorf("%v, %v", ok, err)
 	}
 	if !NeedsRehash(hash) {
@@ -54,7 +54,7 @@ func TestVerifyReadsParameters(t *testing.T) {
 func TestVerifyRefusesHashes(t *testing.T) {
 	t.Parallel()
 	const salt, key = "c29tZXNhbHRzb21lc2FsdA", "CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc"
-	h := NewHasher(1, time.Minute)
+	h := NewHasher(1, time.Minute, nil)
 	for name, hash := range map[string]string{
 		"nothing":             "",
 		"other algorithm":     "pbkdf2_sha256$600000$salt$key",
@@ -100,7 +100,7 @@ func TestNeedsRehash(t *testing.T) {
 // TestHasherIsBounded holds all places and counts who gets in.
 func TestHasherIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := NewHasher(3, 2*time.Second)
+		h := NewHasher(3, 2*time.Second, nil)
 		for range cap(h.places) {
 			h.places <- struct{}{}
 		}

@@ -117,7 +117,7 @@ func (l *memoryLog) Wait(ctx context.Context, p events.Position) error {
 // startHub runs a hub until the test ends.
 func startHub(t *testing.T, log *memoryLog) *Hub {
 	t.Helper()
-	hub := NewHub(log, uuid.New(), log, slog.New(slog.DiscardHandler))
+	hub := NewHub(log, uuid.New(), log, nil, slog.New(slog.DiscardHandler))
 	ctx, stop := context.WithCancel(context.Background())
 	var running errgroup.Group
 	running.Go(func() error { return hub.Run(ctx) })
@@ -146,7 +146,7 @@ func TestReadAnswersWhatTheFilterLetsThrough(t *testing.T) {
 			kind := types[r.IntN(len(types))]
 			log.append(kind, tags[kind.Entity()]...)
 		}
-		hub := NewHub(log, uuid.New(), log, slog.New(slog.DiscardHandler))
+		hub := NewHub(log, uuid.New(), log, nil, slog.New(slog.DiscardHandler))
 		for range 100 {
 			filter := Filter{Viewer: history.Viewer{User: r.Int64N(3), All: r.IntN(3) == 0}}
 			filter.Types = types[:r.IntN(len(types))]

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/carelog/carelog/events"
 	"github.com/carelog/carelog/events/cloudevent"
@@ -68,10 +69,12 @@ type Hub struct {
 	end     context.CancelCauseFunc
 }
 
-// NewHub returns a hub that hands nothing out until it runs.
-func NewHub(log Log, logID uuid.UUID, progress Progress, logger *slog.Logger) *Hub {
+// NewHub returns a hub that hands nothing out until it runs. Its metrics are
+// registered, unless the registerer is nil.
+func NewHub(log Log, logID uuid.UUID, progress Progress, registerer prometheus.Registerer, logger *slog.Logger) *Hub {
 	h := &Hub{log: log, logID: logID, progress: progress, logger: logger, came: make(chan struct{}, 1), news: make(chan struct{}), restarts: progress.Restarts()}
 	h.running, h.end = context.WithCancelCause(context.Background())
+	h.register(registerer)
 	return h
 }
 
