@@ -22,6 +22,7 @@ type seen struct {
 // write, and at the end asks for the same as of then, by position and by time: the
 // answers are the same to the byte.
 func TestThenIsWhatWasAnsweredThen(t *testing.T) {
+	t.Parallel()
 	server := start(t, databaseConfig(t))
 	tokens := make([]string, 2)
 	for i := range tokens {

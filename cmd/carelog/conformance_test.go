@@ -45,6 +45,7 @@ type scenario struct {
 // TestConformance replays every recorded case against the real program, twice
 // on the same database.
 func TestConformance(t *testing.T) {
+	t.Parallel()
 	text, err := os.ReadFile(conformanceCases)
 	if err != nil {
 		t.Fatal(err)

@@ -98,6 +98,7 @@ func (p *process) kill(t *testing.T) {
 // under load, again and again. Every patient that was answered 201 is there
 // once afterwards, and nothing is there that nobody asked for.
 func TestNoAnsweredWriteIsLostByKill9(t *testing.T) {
+	t.Parallel()
 	vars := map[string]string{"CARELOG_DATA_DIR": dataDir(t), "DATABASE_URL": "", "NATS_URL": ""}
 	server := startProcess(t, vars)
 	server.register(t, "John Doe", "john@example.com", "securepassword123")

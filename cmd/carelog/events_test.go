@@ -183,6 +183,7 @@ func (s *stream) next() (id, event, data string, err error) {
 // TestAFollowerThatIsCutMissesNothing: a client is cut off a hundred times while
 // others write, and resumes where it was, at one server or the other.
 func TestAFollowerThatIsCutMissesNothing(t *testing.T) {
+	t.Parallel()
 	site := newSite(t, false)
 	access, _ := site.server(0)().register(t, "John Doe", "john@example.com", oldPassword)
 	other, _ := site.server(0)().register(t, "Jane Roe", "jane@example.com", oldPassword)

@@ -215,6 +215,7 @@ func TestNATSComesAndGoes(t *testing.T) {
 // TestSeveralProcessesOnOneDatabase: with one NATS they share it, and the second
 // takes over when the first ends; without they refuse.
 func TestSeveralProcessesOnOneDatabase(t *testing.T) {
+	t.Parallel()
 	broker := startNATS(t, t.TempDir(), -1)
 	vars := map[string]string{"DATABASE_URL": pgtest.New(t), "CARELOG_JWT_SECRET": testSecret, "NATS_URL": broker.ClientURL()}
 	first, second := start(t, testConfig(t, vars)), start(t, testConfig(t, vars))

@@ -183,6 +183,7 @@ func rebuildAndDie(point string) {
 // TestARebuildIsKilled at several points, beside a server that serves on, and is
 // begun again.
 func TestARebuildIsKilled(t *testing.T) {
+	t.Parallel()
 	config := databaseConfig(t)
 	server := start(t, config)
 	access, _ := server.register(t, "John Doe", "john@example.com", "securepassword123")

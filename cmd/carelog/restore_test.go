@@ -16,6 +16,7 @@ import (
 // carries events that never happened in this log. None of them becomes a row,
 // and no position of theirs is taken for applied.
 func TestTheDatabaseIsRestoredToAnOlderState(t *testing.T) {
+	t.Parallel()
 	config := privateConfig(t)
 	postgres, backup := filepath.Join(config.DataDir, "postgres"), filepath.Join(t.TempDir(), "backup")
 	copyTo := func(from, to string) {
@@ -68,6 +69,7 @@ func overBus(t *testing.T, server *running, access string) bool {
 // TestTheStoreOfNATSIsRemovedAtRunTime: nothing is lost, and the server makes
 // itself another.
 func TestTheStoreOfNATSIsRemovedAtRunTime(t *testing.T) {
+	t.Parallel()
 	config := databaseConfig(t)
 	server := start(t, config)
 	access, _ := server.register(t, "John Doe", "john@example.com", "securepassword123")
@@ -99,6 +101,7 @@ func TestTheStoreOfNATSIsRemovedAtRunTime(t *testing.T) {
 // TestANewDatabaseBesideAnOldNATSStore: the stream is another log's, and the
 // server's own, so it is made anew.
 func TestANewDatabaseBesideAnOldNATSStore(t *testing.T) {
+	t.Parallel()
 	config := privateConfig(t)
 	server := start(t, config)
 	access, _ := server.register(t, "John Doe", "john@example.com", "securepassword123")
