@@ -78,7 +78,7 @@ bench-components: build ## measure the parts one by one, for benchstat; BENCH="-
 	@bin/carelog with-postgres --durable -- go test -run '^$$' $(if $(BENCH),$(BENCH),-bench . -count 6) -timeout 0 ./...
 
 .PHONY: generate
-generate: ## write the generated files anew: JSON Schemas and AsyncAPI document of the events
+generate: ## write the generated files anew: JSON Schemas and AsyncAPI document of the events, openapi.json of openapi.yaml
 	go generate ./...
 
 .PHONY: swagger-ui

@@ -13,14 +13,15 @@
 //	cors.go              answers preflights, where origins are allowed at all
 //	routes.go            the one table of routes: 404, then the checks below
 //	negotiation.go       406
-//	auth.go, tokens.go   401 (verified.go remembers what was good; ticket.go: of a stream without a header)
+//	auth.go, tokens.go   401 (keys.go: what they are signed with; verified.go remembers what was good; ticket.go: of a stream without a header)
 //	account.go           403: who has a role
 //	admission.go         503: how many are served at once
 //	position.go          what reads and writes wait for
 //	idempotency.go       400: what the client knows a change by
 //	patient.go, ...      the handler, one file per noun (account.go: users, for those with a role;
 //	                     history.go, asof.go: what was; events.go, eventstream.go: what is followed;
-//	                     schemas.go: how the API and events look; docs.go: the API page)
+//	                     documents.go: how the API and events look; docs.go: the API page;
+//	                     health.go, scrape.go: /livez, /readyz, /metrics)
 //	etag.go              304, 412: what the client believes about the record
 //	page.go              which part of a list it asks for
 //	body.go, form.go     413, 415, 400: what the body says (room.go: how much all bodies may take)

@@ -75,7 +75,8 @@ func (a *api) livez(w http.ResponseWriter, _ *http.Request) error {
 	return nil
 }
 
-// looks answers how the server is. Those who ask while somebody is looking
+// looks answers what somebody sees who looks: at how the server is (/readyz), or at
+// its metrics (/metrics). Those who ask while somebody is looking
 // share the next look: anybody may ask, as often as they like, and is never
 // refused, so it must not cost more.
 type looks[A any] struct {

@@ -2,7 +2,6 @@ package httpapi
 
 import (
 	"maps"
-	"net/http"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -22,6 +21,9 @@ type metrics struct {
 	routes map[string]map[string]*measured // by pattern and method
 }
 
+// seconds are the bounds of the buckets of durations.
+var seconds = []float64{.0005, .001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10}
+
 // newMetrics prepares those of the routes, so that a request looks up no labels.
 func newMetrics(routes []route, registerer prometheus.Registerer) *metrics {
 	to := promauto.With(registerer)
@@ -32,7 +34,7 @@ func newMetrics(routes []route, registerer prometheus.Registerer) *metrics {
 	durations := to.NewHistogramVec(prometheus.HistogramOpts{
 		Name:    "carelog_http_request_duration_seconds",
 		Help:    "Time from the end of a request's headers to the end of its answer, or until a stream of events has begun.",
-		Buckets: []float64{.0005, .001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10},
+		Buckets: seconds,
 	}, []string{"method", "route"})
 	m := &metrics{
 		inFlight: to.NewGauge(prometheus.GaugeOpts{
@@ -41,7 +43,7 @@ func newMetrics(routes []route, registerer prometheus.Registerer) *metrics {
 		waits: to.NewHistogram(prometheus.HistogramOpts{
 			Name:    "carelog_http_projection_wait_seconds",
 			Help:    "Time that answers to changes have waited for the read tables to contain them.",
-			Buckets: []float64{.0005, .001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10},
+			Buckets: seconds,
 		}),
 		pending: to.NewCounter(prometheus.CounterOpts{
 			Name: "carelog_http_pending_answers_total",
@@ -165,10 +167,4 @@ func (c *connections) register(registerer prometheus.Registerer) {
 	to.NewCounterFunc(prometheus.CounterOpts{
 		Name: "carelog_http_connections_closed_total", Help: "Connections that were closed to make room for others.",
 	}, func() float64 { return float64(c.closed.total()) })
-}
-
-// loggedMethods are all that [loggedMethod] answers.
-var loggedMethods = []string{
-	http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch,
-	http.MethodDelete, http.MethodOptions, http.MethodTrace, http.MethodConnect, otherMethod,
 }

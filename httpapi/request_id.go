@@ -4,7 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
-	"strings"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -111,36 +111,18 @@ func harmlessID(id string) bool {
 	return true
 }
 
-// traceParent is the client's place in a trace (W3C Trace Context, version 00), which
-// goes into the events that the request causes; empty without a valid one.
-func traceParent(h http.Header) string {
-	lines := h["Traceparent"]
-	if len(lines) != 1 || len(lines[0]) != len("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01") {
-		return ""
-	}
-	parts := strings.Split(lines[0], "-")
-	if len(parts) != 4 || parts[0] != "00" || len(parts[1]) != 32 || len(parts[2]) != 16 {
-		return ""
-	}
-	for _, part := range parts[1:3] {
-		if strings.Trim(part, "0") == "" {
-			return "" // an id of zeros is none
-		}
-	}
-	if strings.Trim(lines[0], "0123456789abcdef-") != "" {
-		return ""
-	}
-	return lines[0]
+// loggedMethods are all that loggedMethod answers.
+var loggedMethods = []string{
+	http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch,
+	http.MethodDelete, http.MethodOptions, http.MethodTrace, http.MethodConnect, otherMethod,
 }
 
 const otherMethod = "other"
 
-// loggedMethod keeps what a client invented as a method out of the log and the
-// metrics.
+// loggedMethod keeps what a client invented as a method out of the log, the metrics
+// and traces.
 func loggedMethod(method string) string {
-	switch method {
-	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch,
-		http.MethodDelete, http.MethodOptions, http.MethodTrace, http.MethodConnect:
+	if slices.Contains(loggedMethods, method) {
 		return method
 	}
 	return otherMethod

@@ -200,7 +200,7 @@ type api struct {
 	ready      *looks[Readiness]
 	scrape     http.Handler // nil: there is no such route
 	metrics    *metrics
-	schemas    documents
+	documents  documents
 	docs       docs
 	logger     *slog.Logger // to be given the context of a request, where there is one
 	tracer     trace.Tracer
@@ -217,7 +217,7 @@ func New(config Config) (http.Handler, error) {
 	if config.Now == nil {
 		config.Now = time.Now
 	}
-	schemas, err := newDocuments()
+	documents, err := newDocuments()
 	if err != nil {
 		return nil, err
 	}
@@ -227,21 +227,21 @@ func New(config Config) (http.Handler, error) {
 	}
 	logger := slog.New(requestLog{config.Logger.Handler()})
 	a := &api{
-		commands: config.Commands,
-		queries:  config.Queries,
-		progress: config.Progress,
-		log:      config.Log,
-		history:  config.History,
-		feed:     config.Feed,
-		types:    config.Types,
-		accounts: config.Accounts,
-		ready:    newLooks(config.Ready),
-		scrape:   config.Scrape,
-		schemas:  schemas,
-		docs:     docs,
-		logger:   logger,
-		tracer:   config.Tracer,
-		version:  cmp.Or(config.Version, "unknown"),
+		commands:  config.Commands,
+		queries:   config.Queries,
+		progress:  config.Progress,
+		log:       config.Log,
+		history:   config.History,
+		feed:      config.Feed,
+		types:     config.Types,
+		accounts:  config.Accounts,
+		ready:     newLooks(config.Ready),
+		scrape:    config.Scrape,
+		documents: documents,
+		docs:      docs,
+		logger:    logger,
+		tracer:    config.Tracer,
+		version:   cmp.Or(config.Version, "unknown"),
 		tokens: newTokens(newKeys(config.TokenKey, config.OtherTokenKeys...), config.Now,
 			cmp.Or(config.AccessLifetime, 5*time.Minute),
 			cmp.Or(config.RefreshLifetime, 24*time.Hour)),

@@ -41,7 +41,7 @@ func endSpan(span trace.Span, r *http.Request, known *request, observed *observe
 	}
 	method := loggedMethod(r.Method)
 	attributes := make([]attribute.KeyValue, 0, 6)
-	if method == "other" {
+	if method == otherMethod {
 		method = "HTTP"
 		attributes = append(attributes, attribute.String("http.request.method", "_OTHER"))
 	} else {
@@ -82,4 +82,26 @@ func (a *api) wait(ctx context.Context, pos events.Position) error {
 	err := a.progress.Wait(ctx, pos)
 	tracing.Fail(span, err)
 	return err
+}
+
+// traceParent is the client's place in a trace (W3C Trace Context, version 00), which
+// goes into the events that the request causes; empty without a valid one.
+func traceParent(h http.Header) string {
+	lines := h["Traceparent"]
+	if len(lines) != 1 || len(lines[0]) != len("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01") {
+		return ""
+	}
+	parts := strings.Split(lines[0], "-")
+	if len(parts) != 4 || parts[0] != "00" || len(parts[1]) != 32 || len(parts[2]) != 16 {
+		return ""
+	}
+	for _, part := range parts[1:3] {
+		if strings.Trim(part, "0") == "" {
+			return "" // an id of zeros is none
+		}
+	}
+	if strings.Trim(lines[0], "0123456789abcdef-") != "" {
+		return ""
+	}
+	return lines[0]
 }

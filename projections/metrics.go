@@ -18,12 +18,12 @@ type runnerMetrics struct{ duration, events prometheus.Histogram }
 
 func newRunnerMetrics(r *Runner) runnerMetrics {
 	to := promauto.With(r.config.Metrics)
-	for source, name := range []string{SourceBus: "bus", SourceLog: "log"} {
+	for _, source := range []Source{SourceBus, SourceLog} {
 		to.NewCounterFunc(prometheus.CounterOpts{
 			Name:        "carelog_projection_applied_events_total",
 			Help:        "Events that this process has put into the read tables, by where it had them from: the bus, as in normal running, or the log, because the bus did not bring them.",
-			ConstLabels: prometheus.Labels{"source": name},
-		}, func() float64 { return float64(r.Applied(Source(source))) })
+			ConstLabels: prometheus.Labels{"source": source.String()},
+		}, func() float64 { return float64(r.Applied(source)) })
 	}
 	if r.config.Metrics != nil {
 		r.config.Metrics.MustRegister(statusCollector{r})

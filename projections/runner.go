@@ -22,6 +22,14 @@ const (
 	SourceLog               // read from the log: the bus was silent or had a gap
 )
 
+// String is the source's name.
+func (s Source) String() string {
+	if s == SourceLog {
+		return "log"
+	}
+	return "bus"
+}
+
 const (
 	applyTimeout = 10 * time.Second // of one batch
 	readLimit    = 500              // events read from the log at a time

@@ -10,14 +10,6 @@ import (
 	"github.com/carelog/carelog/events/tracing"
 )
 
-// String is the source's name.
-func (s Source) String() string {
-	if s == SourceLog {
-		return "log"
-	}
-	return "bus"
-}
-
 // startApplying begins the spans of events that are about to be applied.
 func (r *Runner) startApplying(source Source, evs []events.Recorded) tracing.Batch {
 	if r.config.Tracer == nil {

@@ -23,7 +23,7 @@ type Config struct {
 	TLSKey  string // of that certificate
 	DataDir string // $XDG_DATA_HOME/carelog, else ~/.local/share/carelog; absolute
 
-	JWTSecret            []byte        // none: made in DataDir (jwtKey); required with DatabaseURL
+	JWTSecret            []byte        // none: made in DataDir (jwtKeys); required with DatabaseURL
 	JWTFallbacks         [][]byte      // none: only tokens that JWTSecret signed are good
 	AccessTokenLifetime  time.Duration // 5m
 	RefreshTokenLifetime time.Duration // 24h

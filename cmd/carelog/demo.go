@@ -21,6 +21,9 @@ import (
 // nowhere else.
 const demoPassword = "a thousand made-up patients"
 
+// demoPasswordVariable of the environment has the password for a server elsewhere.
+const demoPasswordVariable = "CARELOG_DEMO_PASSWORD"
+
 // demoAtOnce is how many requests are under way.
 const demoAtOnce = 8
 
@@ -42,7 +45,7 @@ one elsewhere choose one, and set CARELOG_DEMO_PASSWORD.`,
 		Args:              checked(cobra.NoArgs),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			client, err := newDemoClient(at, email, os.Getenv("CARELOG_DEMO_PASSWORD"))
+			client, err := newDemoClient(at, email, os.Getenv(demoPasswordVariable))
 			if err == nil && (d.patients < 1 || d.doctors < 1) {
 				err = errors.New("--patients and --doctors must be 1 or more")
 			}
@@ -75,6 +78,7 @@ const demoDone = `%[1]s has %[2]d patients, %[3]d doctors and %[4]d mappings of 
 They belong to %[6]s, password %[7]s
 
 The API, in a browser:   %[1]s/api/docs/
+With the server of make run:
 The history of one:      bin/carelog history patient %[8]d --data-dir .carelog
 The log, its beginning:  bin/carelog events --limit 20 --data-dir .carelog
 `

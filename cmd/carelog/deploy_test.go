@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/json"
+	"errors"
 	"io"
 	"maps"
 	"os"
@@ -19,11 +20,7 @@ import (
 // readDeploy reads a file of the directory deploy.
 func readDeploy(t *testing.T, name string) string {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join("../../deploy", name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(text)
+	return readFile(t, filepath.Join("../../deploy", name))
 }
 
 // yamlDocuments are the documents of a YAML file, as JSON has them.
@@ -97,6 +94,12 @@ func mustConfigure(t *testing.T, where string, vars map[string]string) Config {
 // mustBeACommand: carelog has this command, with these flags and arguments.
 func mustBeACommand(t *testing.T, where string, args []string) {
 	t.Helper()
+	if err := isCommand(args); err != nil {
+		t.Errorf("%s: carelog %v is no command: %v", where, args, err)
+	}
+}
+
+func isCommand(args []string) error {
 	command, rest, err := newRootCommand().Find(args)
 	if err == nil {
 		err = command.ParseFlags(rest)
@@ -104,19 +107,16 @@ func mustBeACommand(t *testing.T, where string, args []string) {
 	if err == nil {
 		err = command.ValidateArgs(command.Flags().Args())
 	}
-	if err != nil || !command.HasParent() || command.Flags().NArg() > 0 {
-		t.Errorf("%s: carelog %v is no command: %v", where, args, err)
+	if err == nil && (!command.HasParent() || command.Flags().NArg() > 0) {
+		err = errors.New("it does nothing, or takes no arguments")
 	}
+	return err
 }
 
 // TestWhatADeploymentMayNotSay is what mustBeACommand and mustConfigure are to notice.
 func TestWhatADeploymentMayNotSay(t *testing.T) {
 	for _, args := range [][]string{{"migrate", "--gramt", "x"}, {"migrat"}, {"serve", "now"}, {}} {
-		command, rest, err := newRootCommand().Find(args)
-		if err == nil {
-			err = command.ParseFlags(rest)
-		}
-		if err == nil && command.HasParent() && command.Flags().NArg() == 0 {
+		if isCommand(args) == nil {
 			t.Errorf("%v is taken for a command", args)
 		}
 	}

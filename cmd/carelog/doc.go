@@ -49,7 +49,9 @@
 //
 // What a kind of record needs is in the files of its name in every layer. A login
 // goes httpapi/user.go → commands/user.go, and by accounts.go to
-// eventstore/accounts. A command of the command line is the file of its name here,
-// on operator.go; the files of an export are eventstore/archive. Subscribers'
+// eventstore/accounts. A command of the command line is the file of its name here;
+// those that work on the database stand on operator.go. config.go has the settings,
+// certificate.go HTTPS, metrics.go and traces.go what is told of the process,
+// notify.go what systemd is told. The files of an export are eventstore/archive. Subscribers'
 // consumers are made by events/bus/guard.go.
 package main

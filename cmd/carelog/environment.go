@@ -128,7 +128,7 @@ func unknownNames(env environment) (warnings []string) {
 	names := slices.Concat(slices.Collect(maps.Keys(env.vars)), slices.Collect(maps.Keys(env.dotenv)))
 	slices.Sort(names)
 	for _, name := range slices.Compact(names) {
-		if !strings.HasPrefix(name, "CARELOG_") || slices.Contains(known, name) || name == testDatabaseVariable {
+		if !strings.HasPrefix(name, "CARELOG_") || slices.Contains(known, name) || name == testDatabaseVariable || name == demoPasswordVariable {
 			continue
 		}
 		nearest := slices.MinFunc(known, func(a, b string) int { return distance(a, name) - distance(b, name) })

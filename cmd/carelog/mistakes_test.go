@@ -13,9 +13,9 @@ import (
 	"time"
 )
 
-// TestTheTenLikeliestMistakes makes each of them, as somebody would who installs
+// TestTheLikeliestMistakes makes each of them, as somebody would who installs
 // Carelog, and looks whether what the program says names what mends it.
-func TestTheTenLikeliestMistakes(t *testing.T) {
+func TestTheLikeliestMistakes(t *testing.T) {
 	t.Parallel()
 	database := databaseConfig(t).DatabaseURL
 	busy, err := net.Listen("tcp", "127.0.0.1:0")

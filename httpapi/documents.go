@@ -85,13 +85,13 @@ func newDocuments() (documents, error) {
 
 // listSchemas answers GET /api/events/schemas/.
 func (a *api) listSchemas(w http.ResponseWriter, r *http.Request) error {
-	writeDocument(w, r, a.schemas.index)
+	writeDocument(w, r, a.documents.index)
 	return nil
 }
 
 // getSchema answers GET /api/events/schemas/{file}.
 func (a *api) getSchema(w http.ResponseWriter, r *http.Request) error {
-	known, found := a.schemas.files[r.PathValue("file")]
+	known, found := a.documents.files[r.PathValue("file")]
 	if !found {
 		return notFound
 	}
@@ -101,19 +101,19 @@ func (a *api) getSchema(w http.ResponseWriter, r *http.Request) error {
 
 // getAsyncAPI answers GET /api/events/asyncapi.json.
 func (a *api) getAsyncAPI(w http.ResponseWriter, r *http.Request) error {
-	writeDocument(w, r, a.schemas.asyncAPI)
+	writeDocument(w, r, a.documents.asyncAPI)
 	return nil
 }
 
 // getOpenAPI answers GET /api/openapi.json.
 func (a *api) getOpenAPI(w http.ResponseWriter, r *http.Request) error {
-	writeDocument(w, r, a.schemas.openAPI)
+	writeDocument(w, r, a.documents.openAPI)
 	return nil
 }
 
 // getOpenAPIYAML answers GET /api/openapi.yaml.
 func (a *api) getOpenAPIYAML(w http.ResponseWriter, r *http.Request) error {
-	writeDocument(w, r, a.schemas.openAPIYAML)
+	writeDocument(w, r, a.documents.openAPIYAML)
 	return nil
 }
 
