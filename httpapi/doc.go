@@ -5,7 +5,7 @@
 // Every request passes, in this order:
 //
 //	connections.go       how many there may be
-//	request_id.go        gives it an id and, at the end, its line in the access log
+//	request_id.go        gives it an id and, at the end, its line in the access log; metrics.go counts it
 //	recover.go           turns a panic into a 500
 //	security_headers.go  headers that every answer carries
 //	limits.go            413, 414; the deadline that everything after it lives under
@@ -88,8 +88,8 @@
 // Refusing is not for nothing: it costs a third of what a change costs. A server
 // that is offered twice what its CPUs can do carries out somewhat less than it
 // could. What does not ask for a place is answered without a database, or by
-// statements that all who ask share: /livez, /readyz, OPTIONS, and whether a token's
-// user may act.
+// statements that all who ask share: /livez, /readyz, /metrics, OPTIONS, and whether a
+// token's user may act.
 //
 // # What this package does not know
 //

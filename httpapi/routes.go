@@ -39,7 +39,7 @@ type route struct {
 // routes is the table of all there is. An {id} is digits, which serve looks at,
 // so "mappings" is never taken for a patient.
 func (a *api) routes() []route {
-	routes := []route{
+	return append(a.scrapeRoute(), []route{
 		{"/", "Carelog", public, methods{"GET": a.welcome}},
 		{"/livez/", "Liveness", public, methods{"GET": a.livez}},
 		{"/readyz/", "Readiness", public, methods{"GET": a.readyz}},
@@ -94,11 +94,7 @@ func (a *api) routes() []route {
 
 		{eventsPattern, "Events", tokenRequired, methods{"GET": a.eventList(a.listEvents)}},
 		{"/api/events/ticket/", "Ticket for Events", tokenRequired, methods{"POST": a.account(a.issueTicket)}},
-	}
-	if a.scrape != nil {
-		routes = append(routes, route{"/metrics/", "Metrics", public, methods{"GET": a.serveMetrics}})
-	}
-	return routes
+	}...)
 }
 
 // allow lists a route's methods for the Allow header, in the reference's order.

@@ -44,8 +44,13 @@ func (g sharedGatherer) Gather() ([]*dto.MetricFamily, error) {
 	return got.families, nil
 }
 
-// serveMetrics answers GET /metrics.
-func (a *api) serveMetrics(w http.ResponseWriter, r *http.Request) error {
-	a.scrape.ServeHTTP(w, r)
-	return nil
+// scrapeRoute is /metrics, unless that is served elsewhere.
+func (a *api) scrapeRoute() []route {
+	if a.scrape == nil {
+		return nil
+	}
+	return []route{{"/metrics/", "Metrics", public, methods{"GET": func(w http.ResponseWriter, r *http.Request) error {
+		a.scrape.ServeHTTP(w, r)
+		return nil
+	}}}}
 }

@@ -108,10 +108,12 @@ func TestMetrics(t *testing.T) {
 	t.Parallel()
 	server := start(t, databaseConfig(t))
 	load(t, server, 4, 10)
-	server.scrape(t) // so that the next one tells of it
-	got := server.scrape(t)
-
 	const events = 7 + 40
+	got := server.scrape(t)
+	eventually(t, "everything is known to be published, and a scrape is told of", 10*time.Second, func() bool {
+		got = server.scrape(t)
+		return got.value(t, "carelog_relay_position") == events
+	})
 	for _, want := range []struct {
 		value  float64
 		name   string
