@@ -12,7 +12,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/VictoriaMetrics/metricsql"
+	"github.com/VictoriaMetrics/metricsql" // reads PromQL; its own parser is all of Prometheus
 	"go.yaml.in/yaml/v3"
 )
 
