@@ -37,8 +37,8 @@ const sendWithin = 10 * time.Second
 const maxStreams = 2048
 
 // streams counts the answers that are sent bit by bit now. A user may have as many as
-// are left for all others: so one has at most half of them, and whoever comes later
-// finds room.
+// are left for all others: so one has at most half of them, and it takes a dozen users
+// who want all they can get to leave none.
 type streams struct {
 	mu  sync.Mutex
 	all int

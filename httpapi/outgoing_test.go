@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -98,6 +99,61 @@ func TestStreamsThatAreQuiet(t *testing.T) {
 	}
 }
 
+// TestAClientThatTakesNothing from its connection loses it over HTTP/2, where the deadline
+// of an answer cannot be told to a client behind what it does not take. Without the
+// bound it keeps the connection for as long as it likes.
+func TestAClientThatTakesNothing(t *testing.T) {
+	for _, bounded := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			server := NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				_, _ = w.Write(make([]byte, 1<<20))
+			}), 10, nil, testLogger(&syncBuffer{}))
+			server.Protocols = protocols(true)
+			if !bounded {
+				server.HTTP2.WriteByteTimeout = 0
+			}
+			listener := make(pipes)
+			served := make(chan error)
+			go func() { served <- server.Serve(listener) }()
+			ours, theirs := net.Pipe()
+			watched := &closing{Conn: theirs, closed: make(chan struct{})}
+			listener <- watched
+			// The preface, empty settings, and GET / (RFC 9113, 3.4 and 6; RFC 7541, A).
+			if _, err := ours.Write([]byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" +
+				"\x00\x00\x00\x04\x00\x00\x00\x00\x00" +
+				"\x00\x00\x06\x01\x05\x00\x00\x00\x01" + "\x82\x86\x84\x41\x01c")); err != nil {
+				t.Fatal(err)
+			}
+			select {
+			case <-watched.closed:
+				if !bounded {
+					t.Error("it loses the connection without the bound, too")
+				}
+			case <-time.After(2 * time.Minute):
+				if bounded {
+					t.Error("it keeps the connection")
+				}
+			}
+			_ = ours.Close()
+			close(listener)
+			_ = server.Close()
+			<-served
+		})
+	}
+}
+
+// closing tells when a connection is closed.
+type closing struct {
+	net.Conn
+	once   sync.Once
+	closed chan struct{}
+}
+
+func (c *closing) Close() error {
+	c.once.Do(func() { close(c.closed) })
+	return c.Conn.Close()
+}
+
 func protocols(http2 bool) *http.Protocols {
 	var p http.Protocols
 	p.SetHTTP1(!http2)
@@ -105,8 +161,8 @@ func protocols(http2 bool) *http.Protocols {
 	return &p
 }
 
-// TestNobodyTakesAllStreams: one user has at most half, a second at most half of the
-// rest, and others still find room.
+// TestNobodyTakesAllStreams: one user has at most half, and a second at most half of the
+// rest.
 func TestNobodyTakesAllStreams(t *testing.T) {
 	s := streams{of: map[int64]int{}}
 	takeAll := func(user int64) (taken int) {

@@ -287,19 +287,20 @@ func NewServer(handler http.Handler, most int, registerer prometheus.Registerer,
 			MaxConcurrentStreams:          100, // requests that a connection has at once (RFC 9113, 6.5.2: no fewer)
 			MaxReceiveBufferPerConnection: 128 << 10,
 			MaxReceiveBufferPerStream:     64 << 10,
+			WriteByteTimeout:              sendWithin, // a client that takes nothing from TCP is gone: deadlines of answers are sent behind what it does not take
 		},
 
 		ErrorLog: log.New(serverLog{logger}, "", 0),
 	}
 }
 
-// serverLog tells what net/http has to say. Handshakes fail all the time, for whoever
-// tries a port, and with that go into the log for debugging alone.
+// serverLog tells what net/http has to say. Handshakes and greetings fail all the time,
+// for whoever tries a port, and quote the client: they go into the log for debugging alone.
 type serverLog struct{ logger *slog.Logger }
 
 func (l serverLog) Write(line []byte) (int, error) {
 	level := slog.LevelWarn
-	if bytes.HasPrefix(line, []byte("http: TLS handshake error")) {
+	if bytes.HasPrefix(line, []byte("http: TLS handshake error")) || bytes.HasPrefix(line, []byte("http2: server: error reading preface")) {
 		level = slog.LevelDebug
 	}
 	l.logger.Log(context.Background(), level, string(bytes.TrimSuffix(line, []byte("\n"))))

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -77,7 +78,8 @@ func (p keyPair) tlsConfig(logger *slog.Logger) (*tls.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	shown := &shownCertificate{files: p, logger: logger, seen: first, pair: first.pair}
+	shown := &shownCertificate{files: p, logger: logger, seen: first}
+	shown.pair.Store(first.pair)
 	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: shown.get}, nil
 }
 
@@ -89,35 +91,42 @@ type shownCertificate struct {
 	files  keyPair
 	logger *slog.Logger
 
-	mu   sync.Mutex
+	pair atomic.Pointer[tls.Certificate]
+
+	mu   sync.Mutex  // held by the one who reads the files; the others show what there is
 	seen certificate // when the files could be read last
-	pair *tls.Certificate
-	told string // why they cannot be read now
+	told string      // why they cannot be read now
 }
 
 func (s *shownCertificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	if s.mu.TryLock() { // files that hang, as on a network, hold up one
+		defer s.mu.Unlock()
+		s.look()
+	}
+	return s.pair.Load(), nil
+}
+
+// look takes files that were renewed.
+func (s *shownCertificate) look() {
 	now, err := s.files.read()
 	if err != nil {
 		if s.told != err.Error() {
 			s.told = err.Error()
 			s.refuse(err)
 		}
-		return s.pair, nil
+		return
 	}
 	s.told = ""
 	if bytes.Equal(now.certPEM, s.seen.certPEM) && bytes.Equal(now.keyPEM, s.seen.keyPEM) {
-		return s.pair, nil
+		return
 	}
 	s.seen = now
 	if err := s.files.parse(&now); err != nil {
 		s.refuse(err)
-		return s.pair, nil
+		return
 	}
-	s.pair = now.pair
-	s.logger.Info("a renewed certificate is shown", "setting", s.files.prefix+"_CERT", "expires", s.pair.Leaf.NotAfter.UTC().Format(time.RFC3339))
-	return s.pair, nil
+	s.pair.Store(now.pair)
+	s.logger.Info("a renewed certificate is shown", "setting", s.files.prefix+"_CERT", "expires", now.pair.Leaf.NotAfter.UTC().Format(time.RFC3339))
 }
 
 func (s *shownCertificate) refuse(err error) {

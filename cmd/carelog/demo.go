@@ -57,7 +57,7 @@ one elsewhere choose one, and set CARELOG_DEMO_PASSWORD.`,
 			if err := d.run(cmd.Context()); err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), demoDone, client.url, d.patients, d.doctors, d.mapped.Load(), time.Since(began).Seconds(), client.email, client.password, d.first)
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), demoDone, client.url, d.patients, d.doctors, d.mapped.Load(), time.Since(began).Seconds(), client.email, client.shownPassword(), d.first)
 			return err
 		},
 	}
@@ -75,7 +75,7 @@ one elsewhere choose one, and set CARELOG_DEMO_PASSWORD.`,
 }
 
 const demoDone = `%[1]s has %[2]d patients, %[3]d doctors and %[4]d mappings of the demonstration, after %.1[5]f s.
-They belong to %[6]s, password %[7]s
+They belong to %[6]s%[7]s
 
 The API, in a browser:   %[1]s/api/docs/
 With the server of make run:
@@ -192,13 +192,13 @@ func (d *demo) addDoctor(ctx context.Context, i int) (int64, error) {
 // treat gives a patient doctors, and some of them something that happens later.
 func (d *demo) treat(ctx context.Context, i int, patient int64, doctors []int64) error {
 	for n, doctor := range d.records.doctorsOf(i, len(doctors)) {
-		mapping, err := d.create(ctx, "/api/patients/mappings/", fmt.Sprintf("mapping-%d-%d", i, n), map[string]int64{"patient": patient, "doctor": doctors[doctor]})
+		mapping, err := d.create(ctx, "/api/patients/mappings/", fmt.Sprintf("mapping-%d-%d", i, doctor), map[string]int64{"patient": patient, "doctor": doctors[doctor]})
 		if err != nil {
 			return err
 		}
 		if n == 2 && i%5 == 0 { // is done with the third
 			path := fmt.Sprintf("/api/patients/mappings/delete/%d/", mapping)
-			if err := d.client.do(ctx, http.MethodDelete, path, d.key(fmt.Sprintf("unmap-%d", i)), nil, nil); err != nil {
+			if err := d.client.do(ctx, http.MethodDelete, path, d.key(fmt.Sprintf("unmap-%d-%d", i, doctor)), nil, nil); err != nil {
 				return err
 			}
 			continue

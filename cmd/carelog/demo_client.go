@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -42,7 +43,10 @@ func (c *demoClient) do(ctx context.Context, method, path, key string, body, res
 	ctx, cancel := context.WithTimeout(ctx, demoPatience)
 	defer cancel()
 	for logins := 0; ; {
-		token := c.token()
+		token := ""
+		if !strings.HasPrefix(path, "/api/auth/") {
+			token = c.token()
+		}
 		status, retryAfter, text, err := c.send(ctx, method, path, key, token, body)
 		if err != nil {
 			if errors.Is(err, syscall.ECONNREFUSED) {
@@ -104,6 +108,14 @@ func (c *demoClient) send(ctx context.Context, method, path, key, token string, 
 	return answer.StatusCode, max(time.Duration(seconds)*time.Second, 100*time.Millisecond), text, err
 }
 
+// shownPassword is told to whoever reads the output: only the one that everybody knows.
+func (c *demoClient) shownPassword() string {
+	if c.password == demoPassword {
+		return ", password " + demoPassword
+	}
+	return ", with the password of " + demoPasswordVariable
+}
+
 func (c *demoClient) token() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -123,12 +135,9 @@ func (c *demoClient) register(ctx context.Context, name string) error {
 
 func (c *demoClient) login(ctx context.Context) error {
 	var tokens struct{ Access string }
-	status, _, text, err := c.send(ctx, http.MethodPost, "/api/auth/login/", "", "", map[string]string{"username": c.email, "password": c.password})
-	if err == nil && status != http.StatusOK {
-		err = fmt.Errorf("%w; set CARELOG_DEMO_PASSWORD to the password of %s, or name another account with --email", &apiAnswer{status, string(text)}, c.email)
-	}
-	if err == nil {
-		err = json.Unmarshal(text, &tokens)
+	err := c.do(ctx, http.MethodPost, "/api/auth/login/", "", map[string]string{"username": c.email, "password": c.password}, &tokens)
+	if answer, ok := errors.AsType[*apiAnswer](err); ok && answer.status == http.StatusUnauthorized {
+		err = fmt.Errorf("%w; set "+demoPasswordVariable+" to the password of %s, or name another account with --email", err, c.email)
 	}
 	if err != nil {
 		return fmt.Errorf("log in: %w", err)
