@@ -133,3 +133,25 @@ func TestANewerProgramsDatabaseIsLeftAsItIs(t *testing.T) {
 		t.Errorf("schema version %d, %d, %v", database, program, err)
 	}
 }
+
+// TestIndexesAreOrderedByBytes: an order of the operating system's changes with its C
+// library, and an append condition would then miss what is there. Names of projections
+// are lower-case letters, which every order has alike.
+func TestIndexesAreOrderedByBytes(t *testing.T) {
+	t.Parallel()
+	rows, err := connect(t, pgtest.New(t)).Query(t.Context(), `
+		select c.oid::regclass::text
+		from pg_index i join pg_class c on c.oid = i.indexrelid
+		where c.relnamespace in ('public'::regnamespace, 'projections'::regnamespace, 'accounts'::regnamespace)
+		  and exists (select from unnest(i.indcollation) used where used not in (0, 'pg_catalog."C"'::regcollation))`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	others, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if fmt.Sprint(others) != "[projections.checkpoints_pkey]" {
+		t.Errorf("ordered otherwise: %v", others)
+	}
+}

@@ -28,20 +28,20 @@ type keys struct {
 func newKeys(signing []byte, others ...[]byte) keys {
 	k := keys{signing: signing, byID: map[string][]byte{}}
 	for _, key := range slices.Concat([][]byte{signing}, others) {
-		if id := keyID(key); k.byID[id] == nil {
+		if id := KeyID(key); k.byID[id] == nil {
 			k.byID[id] = key
 			k.all.Keys = append(k.all.Keys, key)
 		}
 	}
 	if len(k.byID) > 1 {
-		k.id = keyID(signing)
+		k.id = KeyID(signing)
 	}
 	return k
 }
 
-// keyID tells one key from another, the same in every process, and can be shown: it
+// KeyID tells one key from another, the same in every process, and can be shown: it
 // is a hash, and whoever guesses at keys could as well try his guesses on a token.
-func keyID(key []byte) string {
+func KeyID(key []byte) string {
 	hash := sha256.Sum256(append([]byte("carelog kid\x00"), key...))
 	return base64.RawURLEncoding.EncodeToString(hash[:8])
 }

@@ -27,7 +27,7 @@ func TestTokensOfSeveralKeys(t *testing.T) {
 		wantHeader := `{"alg":"HS256","typ":"JWT"}`
 		first, several, _ := strings.Cut(by, " ")
 		if first = strings.TrimSuffix(first, ","); several != "" {
-			wantHeader = `{"alg":"HS256","kid":"` + keyID(signs.keys.signing) + `","typ":"JWT"}`
+			wantHeader = `{"alg":"HS256","kid":"` + KeyID(signs.keys.signing) + `","typ":"JWT"}`
 		}
 		if header := unsegment(t, strings.Split(raw, ".")[0]); header != wantHeader {
 			t.Errorf("signed by %s: header %s, want %s", by, header, wantHeader)
@@ -42,7 +42,7 @@ func TestTokensOfSeveralKeys(t *testing.T) {
 
 	// A token that names one key and is signed with another is not tried with that.
 	rogue := newKeys(newer)
-	rogue.id = keyID(older)
+	rogue.id = KeyID(older)
 	raw, err := rogue.sign(issuers["newer"].claim(accessType, projections.Session{User: 17}))
 	if err != nil {
 		t.Fatal(err)

@@ -31,14 +31,21 @@ var knownSecrets = []string{
 	"changeme", "change-me", "change_me", "change-this", "change_this",
 }
 
-// parseSecrets reads several keys.
+// parseSecrets reads several keys. White space around one may be of the list, or of
+// the key: CARELOG_JWT_SECRET is taken as it stands, and one that came out of a file
+// may end with a newline. So both are known.
 func parseSecrets(s string) (keys [][]byte, _ error) {
-	for key := range strings.SplitSeq(s, ",") {
-		key = strings.TrimSpace(key)
+	number := 0
+	for whole := range strings.SplitSeq(s, ",") {
+		number++
+		key := strings.TrimSpace(whole)
 		if err := checkSecret(key); err != nil {
-			return nil, fmt.Errorf("key %d of those separated by commas: %w", len(keys)+1, err)
+			return nil, fmt.Errorf("key %d of those separated by commas: %w", number, err)
 		}
 		keys = append(keys, []byte(key))
+		if whole != key {
+			keys = append(keys, []byte(whole))
+		}
 	}
 	return keys, nil
 }

@@ -237,6 +237,26 @@ func TestConfigRefusesSecrets(t *testing.T) {
 	}
 }
 
+// TestConfigFallbackSecrets: a key that signed with a newline at its end is known as one
+// with and without, since nobody can tell whether that is of the list.
+func TestConfigFallbackSecrets(t *testing.T) {
+	other := strings.ToUpper(goodSecret)
+	c, _, err := loadConfig(variables("CARELOG_JWT_FALLBACK_SECRETS", goodSecret+"\n, "+other), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []string{goodSecret, goodSecret + "\n", other} {
+		if !slices.ContainsFunc(c.JWTFallbacks, func(known []byte) bool { return string(known) == key }) {
+			t.Errorf("%q is not among %q", key, c.JWTFallbacks)
+		}
+	}
+	for text, want := range map[string]string{goodSecret + ",short": "key 2 of those", goodSecret + " ,": "key 2 of those", "a, " + goodSecret: "key 1 of those"} {
+		if _, _, err := loadConfig(variables("CARELOG_JWT_FALLBACK_SECRETS", text), nil); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), goodSecret) {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
+
 func TestConfigRefusesProxies(t *testing.T) {
 	for text, want := range map[string]string{
 		"proxy": "neither an address", "10.0.0.0/33": "neither an address", "10.0.0.1:80": "neither an address",
@@ -257,6 +277,7 @@ func TestConfigErrorsHideSecrets(t *testing.T) {
 	const secret = "hunter2secret"
 	for _, env := range []environment{
 		variables("CARELOG_JWT_SECRET", secret),
+		variables("CARELOG_JWT_FALLBACK_SECRETS", secret),
 		variables("DATABASE_URL", "postgres://ann:"+secret+"@h:notaport/d"),
 		variables("DATABASE_URL", "postgres://ann:"+secret+"#x@h/d"),
 		variables("DATABASE_URL", "postgres://ann:"+secret+"@h/d?sslmode="+secret),

@@ -6,7 +6,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
+	"time"
+
+	"github.com/carelog/carelog/httpapi"
 )
 
 // openFiles checks that so many connections as are set can be open.
@@ -117,23 +121,46 @@ func size(bytes uint64) string {
 	return fmt.Sprintf("%.1f MiB", float64(bytes)/(1<<20))
 }
 
-// tokenKey checks the key in the data directory, where that is what signs tokens.
+// tokenKey checks the keys of tokens, and tells them apart: those who rotate them see
+// that a key is known to each server before it signs.
 func (c *checkup) tokenKey() {
 	const check = "token key"
-	if c.wrong("CARELOG_JWT_SECRET", "SECRET_KEY", "CARELOG_DATA_DIR", "--data-dir") || c.config.DataDir == "" {
+	if c.wrong("CARELOG_JWT_SECRET", "SECRET_KEY", "CARELOG_JWT_FALLBACK_SECRETS", "CARELOG_DATA_DIR", "--data-dir") || c.config.DataDir == "" {
 		return
 	}
 	if len(c.config.JWTSecret) > 0 {
-		c.ok(check, "CARELOG_JWT_SECRET is set")
+		c.ok(check, "CARELOG_JWT_SECRET is set: %s", nameKeys(append([][]byte{c.config.JWTSecret}, c.config.JWTFallbacks...)))
 		return
 	}
-	_, err := readKeys(filepath.Join(c.config.DataDir, "jwt.key"))
+	path := filepath.Join(c.config.DataDir, "jwt.key")
+	keys, err := readKeys(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		c.ok(check, "not made yet: the first start makes it")
 	case err != nil:
 		c.fail(check, "", "%v", err)
+	case len(keys) > 1 && !changedWithin(path, c.config.RefreshTokenLifetime):
+		c.warn(check, "if the server was started since then, delete all lines of "+path+" but the first, and restart",
+			"%s; no token can need a second key any more, for the file is older than %v", nameKeys(append(keys, c.config.JWTFallbacks...)), c.config.RefreshTokenLifetime)
 	default:
-		c.ok(check, "the one in the data directory can be used")
+		c.ok(check, "the one in the data directory can be used: %s", nameKeys(append(keys, c.config.JWTFallbacks...)))
 	}
+}
+
+// nameKeys tells keys by their ids, the one that signs first.
+func nameKeys(keys [][]byte) string {
+	text := "key " + httpapi.KeyID(keys[0]) + " signs"
+	var others []string
+	for _, key := range keys[1:] {
+		others = append(others, httpapi.KeyID(key))
+	}
+	if len(others) > 0 {
+		text += ", and tokens of " + strings.Join(others, ", ") + " are good"
+	}
+	return text
+}
+
+func changedWithin(path string, age time.Duration) bool {
+	info, err := os.Stat(path)
+	return err != nil || time.Since(info.ModTime()) < age
 }

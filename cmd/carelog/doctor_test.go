@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/carelog/carelog/eventstore/pgtest"
+	"github.com/carelog/carelog/httpapi"
 )
 
 // examine runs `carelog doctor --json` with these variables, and answers the lines
@@ -256,6 +257,34 @@ func TestDoctorOfSettingsAndFiles(t *testing.T) {
 	}
 	many := map[string]string{"DATABASE_URL": pgtest.New(t), "CARELOG_JWT_SECRET": testSecret, "CARELOG_DATA_DIR": dir, "CARELOG_DB_MAX_CONNS": "10000"}
 	expectFinding(t, examine(t, many), "connections", "warning", "and a server takes up to 10006: raise max_connections")
+}
+
+// TestDoctorTellsKeysApart: by ids, which are no secret; and which key is of no use any more.
+func TestDoctorTellsKeysApart(t *testing.T) {
+	signing, other := httpapi.KeyID([]byte(testSecret)), httpapi.KeyID([]byte(newSecret))
+	dir := t.TempDir()
+	vars := map[string]string{"CARELOG_DATA_DIR": dir, "CARELOG_JWT_SECRET": testSecret}
+	expectFinding(t, examine(t, vars), "token key", "ok", "key "+signing+" signs")
+	vars["CARELOG_JWT_FALLBACK_SECRETS"] = newSecret
+	checks := examine(t, vars)
+	expectFinding(t, checks, "token key", "ok", "key "+signing+" signs, and tokens of "+other+" are good")
+	if text := fmt.Sprint(checks); strings.Contains(text, testSecret) || strings.Contains(text, newSecret) {
+		t.Errorf("a key is shown: %s", text)
+	}
+
+	path := filepath.Join(dir, "jwt.key")
+	vars = map[string]string{"CARELOG_DATA_DIR": dir}
+	if err := os.WriteFile(path, []byte(newSecret+"\n"+testSecret+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	expectFinding(t, examine(t, vars), "token key", "ok", "key "+other+" signs, and tokens of "+signing+" are good")
+	dayAgo := time.Now().Add(-24 * time.Hour)
+	if err := os.Chtimes(path, dayAgo, dayAgo); err != nil {
+		t.Fatal(err)
+	}
+	expectFinding(t, examine(t, vars), "token key", "warning", "delete all lines of "+path+" but the first")
+	vars["CARELOG_REFRESH_TOKEN_LIFETIME"] = "48h"
+	expectFinding(t, examine(t, vars), "token key", "ok", "tokens of "+signing+" are good")
 }
 
 // TestDoctorOfMeasures: what is told of clocks and disks.

@@ -315,6 +315,19 @@ func loggedIn(t *testing.T, server *running) string {
 	return access
 }
 
+// ticket opens a stream of events without a header.
+func (r *running) ticket(t *testing.T, access string) string {
+	t.Helper()
+	var answer struct {
+		Ticket    string
+		ExpiresIn int `json:"expires_in"`
+	}
+	if err := json.Unmarshal(r.mustAs(t, access, "POST", "/api/events/ticket/", "", 201).body, &answer); err != nil || answer.ExpiresIn != 30 {
+		t.Fatal(err, answer)
+	}
+	return answer.Ticket
+}
+
 // TestATicketOpensOneStream: whichever server is asked, once, for a while, and for
 // nothing else.
 func TestATicketOpensOneStream(t *testing.T) {
@@ -322,14 +335,7 @@ func TestATicketOpensOneStream(t *testing.T) {
 	access, _ := site.server(0)().register(t, "John Doe", "john@example.com", oldPassword)
 	ticket := func() string {
 		t.Helper()
-		var answer struct {
-			Ticket    string
-			ExpiresIn int `json:"expires_in"`
-		}
-		if err := json.Unmarshal(site.server(0)().mustAs(t, access, "POST", "/api/events/ticket/", "", 201).body, &answer); err != nil || answer.ExpiresIn != 30 {
-			t.Fatal(err, answer)
-		}
-		return answer.Ticket
+		return site.server(0)().ticket(t, access)
 	}
 	open := func(server int, token, query string) *stream {
 		t.Helper()

@@ -13,8 +13,8 @@ import (
 const newSecret = "another secret of the tests that is as long"
 
 // TestKeysAreRotatedWithoutALogout goes through the steps of deploy/keys.md, server
-// by server: whichever is asked, everybody's tokens are good all the time. Without
-// the first step they are not.
+// by server: whichever is asked, everybody's tokens and tickets are good all the time.
+// Without the first step they are not.
 func TestKeysAreRotatedWithoutALogout(t *testing.T) {
 	t.Parallel()
 	common := map[string]string{"DATABASE_URL": pgtest.New(t), "NATS_URL": startNATS(t, t.TempDir(), -1).ClientURL()}
@@ -38,6 +38,11 @@ func TestKeysAreRotatedWithoutALogout(t *testing.T) {
 			}
 			fresh, _ := server.login(t, "john@example.com", oldPassword)
 			servers[1-i].mustAs(t, fresh, "GET", "/api/patients/", "", 200)
+			followed, err := follow(t.Context(), servers[1-i], "", "?ticket="+server.ticket(t, access), "")
+			if err != nil || followed.status != 200 {
+				t.Fatalf("a ticket of server %d at the other: %+v, %v", i, followed, err)
+			}
+			followed.body.Close()
 		}
 		access, _ = servers[0].login(t, "john@example.com", oldPassword)
 		if header := tokenHeader(t, access); strings.Contains(header, "kid") != wantID {
@@ -96,15 +101,21 @@ func TestTheKeyFileIsRotated(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(file, append([]byte(newSecret+"\n"), old...), 0o600); err != nil {
+	runScript(t, filepath.Dir(config.DataDir), "deploy/keys.md", "new line", "DATA_DIR="+config.DataDir)
+	both, err := os.ReadFile(file)
+	if err != nil {
 		t.Fatal(err)
+	}
+	newer, ok := strings.CutSuffix(string(both), string(old))
+	if info, err := os.Stat(file); !ok || strings.Count(newer, "\n") != 1 || err != nil || info.Mode().Perm() != 0o600 {
+		t.Fatalf("not a line before the old one, of mode 0600: %d and %d bytes, %v, %v", len(old), len(both), info, err)
 	}
 	server = start(t, config)
 	server.mustAs(t, access, "GET", "/api/patients/", "", 200)
 	server.mustRefresh(t, refresh)
 	fresh, _ := server.login(t, "john@example.com", oldPassword)
 	server.stop()
-	if err := os.WriteFile(file, []byte(newSecret+"\n"), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(newer), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	server = start(t, config)
