@@ -19,7 +19,7 @@ import (
 func TestAPointInTime(t *testing.T) {
 	t.Parallel()
 	config, backup := privateConfig(t), dataDir(t)
-	wal, base := filepath.Join(backup, "wal"), filepath.Join(backup, "base")
+	wal := filepath.Join(backup, "wal")
 	if err := os.Mkdir(wal, 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +67,11 @@ func TestAPointInTime(t *testing.T) {
 	if err := os.Rename(data, lost); err != nil {
 		t.Fatal(err)
 	}
-	run("cp", "-a", base, data)
+	bases, err := filepath.Glob(filepath.Join(backup, "base-*"))
+	if err != nil || len(bases) != 1 {
+		t.Fatalf("base backups: %v, %v", bases, err)
+	}
+	run("cp", "-a", bases[0], data)
 	settings, err := os.OpenFile(filepath.Join(data, "postgresql.auto.conf"), os.O_APPEND|os.O_WRONLY, 0)
 	if err != nil {
 		t.Fatal(err)
