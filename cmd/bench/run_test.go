@@ -109,7 +109,8 @@ func TestWhatIsWrongFailsTheRun(t *testing.T) {
 			server := newServer(carelogName, fake.Listener.Addr().String(), nil)
 			defer server.client.CloseIdleConnections()
 			server.cmd = &exec.Cmd{Process: &os.Process{Pid: os.Getpid()}}
-			s := &session{stderr: t.Output(), options: options{Duration: 50 * time.Millisecond}}
+			// So long that ten requests are answered also on a machine that has much else to do.
+			s := &session{stderr: t.Output(), options: options{Duration: 500 * time.Millisecond}}
 			_, err := s.run(t.Context(), server, rows[0], 4)
 			if err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("got %v", err)
