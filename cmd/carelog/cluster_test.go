@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -210,6 +211,19 @@ func TestANodeOfTheClusterDies(t *testing.T) {
 	c.mustBeGuarded(t, js, uint64(written.Load()+1))
 }
 
+// ask asks JetStream again where nobody answers: what is asked while nodes elect a leader
+// is lost.
+func ask(t *testing.T, question func() error) {
+	t.Helper()
+	eventually(t, "JetStream answers", 30*time.Second, func() bool {
+		err := question()
+		if err != nil && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, nats.ErrTimeout) {
+			t.Fatal(err)
+		}
+		return err == nil
+	})
+}
+
 // mustBeGuarded: the accounts are those of the server inside the process, so a few
 // of the harms will do.
 func (c *cluster) mustBeGuarded(t *testing.T, billing jetstream.JetStream, events uint64) {
@@ -228,20 +242,17 @@ func (c *cluster) mustBeGuarded(t *testing.T, billing jetstream.JetStream, event
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := research.CreateConsumer(t.Context(), "CARELOG", jetstream.ConsumerConfig{Durable: "research"}); err != nil {
-		t.Fatal(err)
-	}
-	stream, err := billing.Stream(t.Context(), "CARELOG")
-	if err != nil {
-		t.Fatal(err)
-	}
+	ask(t, func() error {
+		_, err := research.CreateConsumer(t.Context(), "CARELOG", jetstream.ConsumerConfig{Durable: "research"})
+		return err
+	})
+	var stream jetstream.Stream
+	ask(t, func() (err error) { stream, err = billing.Stream(t.Context(), "CARELOG"); return err })
 	if state := stream.CachedInfo().State; state.FirstSeq != 1 || state.LastSeq != events || state.Msgs != events {
 		t.Errorf("the NATS stream has %d messages, %d to %d, and should have %d", state.Msgs, state.FirstSeq, state.LastSeq, events)
 	}
-	consumer, err := stream.Consumer(t.Context(), "billing")
-	if err != nil {
-		t.Fatal(err)
-	}
+	var consumer jetstream.Consumer
+	ask(t, func() (err error) { consumer, err = stream.Consumer(t.Context(), "billing"); return err })
 	if info := consumer.CachedInfo(); info.Config.Description != "" || info.Paused {
 		t.Errorf("the consumer was changed: %+v", info.Config)
 	}
