@@ -29,7 +29,7 @@ func TestBench(t *testing.T) {
 	defer stderr.Close()
 	var stdout bytes.Buffer
 	err = execute(t.Context(), []string{"-carelog", program, "-out", filepath.Join(dir, "out", "bench"), "-rounds", "1",
-		"-connections", "2", "-warmup", "10ms", "-duration", "100ms"}, nil, &stdout, stderr)
+		"-connections", "2", "-warmup", "10ms", "-duration", "500ms"}, nil, &stdout, stderr)
 	told, readErr := os.ReadFile(stderr.Name())
 	if err != nil || readErr != nil {
 		t.Fatalf("%v, %v\n%s", err, readErr, told)
