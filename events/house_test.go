@@ -24,6 +24,7 @@ var house = map[string][]string{
 	"events/cloudevent":           {"events", "github.com/google/uuid"},
 	"events/client":               {"events", "events/cloudevent", "github.com/nats-io", "github.com/google/uuid"},
 	"events/bus":                  {"events", "events/cloudevent", "github.com/ThreeDotsLabs/watermill", "github.com/nats-io", "github.com/google/uuid", "events/tracing", "go.opentelemetry.io/otel/trace", "go.opentelemetry.io/otel/attribute", "github.com/prometheus/client_golang"},
+	"events/metricstest":          {"github.com/prometheus/client_golang"},
 	"events/schema":               {},
 	"events/schema/gen":           {"events", "events/bus", "events/cloudevent", "github.com/google/uuid"}, // makes the files of events/schema
 	"projections":                 {"events", "github.com/jackc/pgx/v5", "github.com/google/uuid", "events/tracing", "go.opentelemetry.io/otel/trace", "go.opentelemetry.io/otel/attribute", "github.com/prometheus/client_golang"},

@@ -81,8 +81,7 @@ func (s *Store) appendGroups(ctx context.Context) {
 type appender struct {
 	store *Store
 	conn  *pgx.Conn
-	name  string    // application_name of the connection, unlike any other's
-	began time.Time // when the group that is being committed was
+	name  string // application_name of the connection, unlike any other's
 }
 
 // commit appends the group and answers each of its requests.
@@ -93,14 +92,14 @@ func (a *appender) commit(stopping context.Context, group []*request) {
 		refuse(group, err)
 		return
 	}
-	a.began = time.Now()
+	began := time.Now()
 	stored, err := a.insert(ctx, group)
-	a.store.metrics.group(a.began, group)
+	a.store.metrics.group(began, group)
 	var unsent pgx.ErrPreprocessingBatch
 	var refused *pgconn.PgError
 	switch {
 	case err == nil:
-		a.answer(group, stored)
+		a.answer(group, stored, began)
 	case errors.As(err, &unsent), errors.As(err, &refused) && !a.conn.IsClosed():
 		a.reject(stopping, group, err)
 	default:
@@ -199,7 +198,7 @@ func readResults(results pgx.BatchResults) ([]result, error) {
 }
 
 // answer hands the events to the relay, then tells each caller.
-func (a *appender) answer(group []*request, stored []result) {
+func (a *appender) answer(group []*request, stored []result, began time.Time) {
 	var committed []events.Recorded
 	head := events.Position(0)
 	for _, r := range stored {
@@ -230,7 +229,7 @@ func (a *appender) answer(group []*request, stored []result) {
 		answers[r.member] = answer{last: r.last}
 	}
 	for i, r := range group {
-		answers[i].group = inGroup{a.began, len(group)}
+		answers[i].group = inGroup{began, len(group)}
 		r.answer <- answers[i]
 	}
 }

@@ -12,30 +12,10 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/carelog/carelog/events"
+	"github.com/carelog/carelog/events/metricstest"
 	"github.com/carelog/carelog/eventstore"
 	"github.com/carelog/carelog/eventstore/pgtest"
 )
-
-// gather answers what is registered: values, and how much a histogram has observed;
-// with the value of a label behind the name.
-func gather(t *testing.T, registry *prometheus.Registry) map[string]float64 {
-	t.Helper()
-	families, err := registry.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	all := map[string]float64{}
-	for _, family := range families {
-		for _, metric := range family.Metric {
-			name := family.GetName()
-			for _, label := range metric.Label {
-				name += " " + label.GetValue()
-			}
-			all[name] = metric.Counter.GetValue() + metric.Gauge.GetValue() + float64(metric.Histogram.GetSampleCount())
-		}
-	}
-	return all
-}
 
 // stuck publishes when it is allowed to.
 type stuck struct {
@@ -72,7 +52,7 @@ func TestMetricsOfTheLog(t *testing.T) {
 	if _, err := s.Append(t.Context(), []events.Event{event("a.b")}, none(0, "a.b")); !errors.Is(err, events.ErrConflict) {
 		t.Fatal(err)
 	}
-	got := gather(t, registry)
+	got := metricstest.Gather(t, registry)
 	for name, want := range map[string]float64{
 		"carelog_appends_total stored": 3, "carelog_appends_total conflict": 1, "carelog_appends_total refused": 0, "carelog_log_position": 3,
 		"carelog_append_duration_seconds": 4, "carelog_append_group_duration_seconds": 4, "carelog_append_group_events": 4, "carelog_append_waiting": 0,
@@ -89,7 +69,7 @@ func TestMetricsOfTheLog(t *testing.T) {
 	var running errgroup.Group
 	running.Go(func() error { return relay.Run(ctx) })
 	<-publisher.tried
-	got = gather(t, registry)
+	got = metricstest.Gather(t, registry)
 	if got["carelog_relay_position"] != 1 || got["carelog_relay_lag_events"] != 2 || got["carelog_relay_lag_seconds"] <= 0 || got["carelog_relay_up"] != 1 {
 		t.Errorf("a relay that is stuck: %v", got)
 	}
@@ -99,7 +79,7 @@ func TestMetricsOfTheLog(t *testing.T) {
 			t.Fatal("nothing was published")
 		}
 	}
-	got = gather(t, registry)
+	got = metricstest.Gather(t, registry)
 	if got["carelog_relay_position"] != 3 || got["carelog_relay_lag_events"] != 0 || got["carelog_relay_lag_seconds"] != 0 {
 		t.Errorf("a relay that has published everything: %v", got)
 	}

@@ -81,8 +81,8 @@ type measured struct {
 
 // done counts a request that was answered.
 func (m *metrics) done(known *request, method string, status int, took time.Duration) {
-	if known.begun > 0 {
-		took = known.begun
+	if known.toStream > 0 {
+		took = known.toStream
 	}
 	one := m.routes[known.route][method]
 	one.duration().Observe(took.Seconds())

@@ -10,29 +10,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/carelog/carelog/events/metricstest"
 	"github.com/carelog/carelog/projections"
 )
-
-// gather answers what is registered: values, and how much a histogram has observed;
-// with the values of the labels behind the name.
-func gather(t testing.TB, registry *prometheus.Registry) map[string]float64 {
-	t.Helper()
-	families, err := registry.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	all := map[string]float64{}
-	for _, family := range families {
-		for _, metric := range family.Metric {
-			name := family.GetName()
-			for _, label := range metric.Label {
-				name += " " + label.GetValue()
-			}
-			all[name] = metric.Counter.GetValue() + metric.Gauge.GetValue() + float64(metric.Histogram.GetSampleCount())
-		}
-	}
-	return all
-}
 
 func TestRequestsAreCounted(t *testing.T) {
 	registry := prometheus.NewRegistry()
@@ -40,7 +20,7 @@ func TestRequestsAreCounted(t *testing.T) {
 		c.Metrics = registry
 		c.Throttle.Register = 1
 	})
-	before := gather(t, registry)
+	before := metricstest.Gather(t, registry)
 	if _, there := before["carelog_http_request_duration_seconds PATCH /api/patients/{id}/"]; !there {
 		t.Error("a route that nobody has asked for is not there")
 	}
@@ -57,7 +37,7 @@ func TestRequestsAreCounted(t *testing.T) {
 	for range 3 {
 		w.do("POST", "/api/auth/register/", `{"name":"Jo","email":"jo@example.com","password":"securepassword123"}`, nobody)
 	}
-	got := gather(t, registry)
+	got := metricstest.Gather(t, registry)
 	for name, want := range map[string]float64{
 		"carelog_http_requests_total GET /api/patients/{id}/ 200":         2,
 		"carelog_http_requests_total HEAD /api/patients/{id}/ 200":        1,
@@ -115,7 +95,7 @@ func TestMetricsAreARouteWhereTheyAreServed(t *testing.T) {
 func TestAStreamCountsUntilItHasBegun(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	m := newMetrics((&api{}).routes(), registry)
-	m.done(&request{route: eventsPattern, begun: time.Millisecond}, "GET", 200, time.Hour)
+	m.done(&request{route: eventsPattern, toStream: time.Millisecond}, "GET", 200, time.Hour)
 	families, err := registry.Gather()
 	if err != nil {
 		t.Fatal(err)

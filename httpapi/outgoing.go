@@ -79,7 +79,7 @@ func (a *api) beginStream(w http.ResponseWriter, r *http.Request, contentType st
 	if !a.streams.begin(known.user.User) {
 		return nil, a.admissions.streams.refuse(r.Context())
 	}
-	known.begun = time.Since(known.began)
+	known.toStream = time.Since(known.began)
 	out := &outgoing{api: a, user: known.user.User, w: w, control: http.NewResponseController(w)}
 	ctx, stop := a.feed.While(known.client)
 	ctx, cancel := context.WithDeadlineCause(ctx, known.standing.expires, errExpired)

@@ -16,12 +16,12 @@ import (
 // request is what is known of a request beyond net/http's own: filled in on its
 // way, and told in the access log.
 type request struct {
-	id    string
-	trace string              // the client's place in a trace, as it told: a valid traceparent, or empty
-	route string              // the pattern, never the path: that could hold anything
-	began time.Time           // when it did
-	begun time.Duration       // after which its stream had begun; 0 for none
-	user  projections.Session // zero when nobody authenticated
+	id       string
+	trace    string              // the client's place in a trace, as it told: a valid traceparent, or empty
+	route    string              // the pattern, never the path: that could hold anything
+	began    time.Time           // when it did
+	toStream time.Duration       // until its stream of events had begun; 0 for none
+	user     projections.Session // zero when nobody authenticated
 
 	client context.Context // ends when the client is gone, and not for taking long
 

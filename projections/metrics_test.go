@@ -6,28 +6,9 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-)
 
-// gather answers what is registered: values, and how much a histogram has observed;
-// with the value of a label behind the name.
-func gather(t *testing.T, registry *prometheus.Registry) map[string]float64 {
-	t.Helper()
-	families, err := registry.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	all := map[string]float64{}
-	for _, family := range families {
-		for _, metric := range family.Metric {
-			name := family.GetName()
-			for _, label := range metric.Label {
-				name += " " + label.GetValue()
-			}
-			all[name] = metric.Counter.GetValue() + metric.Gauge.GetValue() + float64(metric.Histogram.GetSampleCount())
-		}
-	}
-	return all
-}
+	"github.com/carelog/carelog/events/metricstest"
+)
 
 // TestMetrics: what is behind, by how much and how long, what was applied from where,
 // and what is stopped.
@@ -42,7 +23,7 @@ func TestMetrics(t *testing.T) {
 	d.log.append(log...)
 	registry := prometheus.NewRegistry()
 	p := d.process(func(c *Config) { c.Metrics = registry })
-	if live := gather(t, registry)["carelog_projections_live"]; live != 0 {
+	if live := metricstest.Gather(t, registry)["carelog_projections_live"]; live != 0 {
 		t.Errorf("live without a runner: %v", live)
 	}
 	background(t, func(ctx context.Context) error { _ = p.runner.Run(ctx); return nil })
@@ -52,8 +33,8 @@ func TestMetrics(t *testing.T) {
 	}
 	waiting, stopWaiting := context.WithCancel(t.Context())
 	background(t, func(context.Context) error { return p.progress.Wait(waiting, 100) })
-	eventually(t, "somebody waits", func() bool { return gather(t, registry)["carelog_projections_waiters"] == 1 })
-	got := gather(t, registry)
+	eventually(t, "somebody waits", func() bool { return metricstest.Gather(t, registry)["carelog_projections_waiters"] == 1 })
+	got := metricstest.Gather(t, registry)
 	for name, want := range map[string]float64{
 		"carelog_projection_applied_events_total bus": 2, "carelog_projection_applied_events_total log": 3,
 		"carelog_projection_apply_duration_seconds": 2, "carelog_projection_apply_events": 2,
@@ -71,7 +52,7 @@ func TestMetrics(t *testing.T) {
 	if err := p.deliver(t.Context(), log[5:]); err == nil {
 		t.Fatal("an event of a newer program was applied")
 	}
-	if got := gather(t, registry); got["carelog_projection_stopped users"] != 1 || got["carelog_projections_live"] != 0 {
+	if got := metricstest.Gather(t, registry); got["carelog_projection_stopped users"] != 1 || got["carelog_projections_live"] != 0 {
 		t.Errorf("stopped: %v", got)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -28,7 +29,7 @@ const demoPasswordVariable = "CARELOG_DEMO_PASSWORD"
 const demoAtOnce = 8
 
 func newDemoCommand() *cobra.Command {
-	d := demo{w: os.Stderr}
+	var d demo
 	var at, email string
 	cmd := &cobra.Command{
 		Use:   "demo",
@@ -108,6 +109,9 @@ type demo struct {
 	mapped            atomic.Int64
 	first             int64 // patient's id
 	w                 io.Writer
+
+	mu    sync.Mutex
+	there map[string]int64 // doctors, by address; nil until somebody has asked
 }
 
 // run goes step by step: each needs the ids of those before. Every request has a key
@@ -174,19 +178,35 @@ func (d *demo) addDoctor(ctx context.Context, i int) (int64, error) {
 	if !refused || answer.status != http.StatusBadRequest {
 		return id, err
 	}
+	there, failed := d.theDoctors(ctx)
+	if failed != nil {
+		return 0, failed
+	}
+	if id, found := there[doctor.Email]; found {
+		return id, nil
+	}
+	return 0, err
+}
+
+// theDoctors answers the ids of those who are there, by address. They are asked for once.
+func (d *demo) theDoctors(ctx context.Context) (map[string]int64, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.there != nil {
+		return d.there, nil
+	}
 	var all []struct {
 		ID    int64
 		Email string
 	}
-	if failed := d.client.do(ctx, http.MethodGet, "/api/doctors/", "", nil, &all); failed != nil {
-		return 0, failed
+	if err := d.client.do(ctx, http.MethodGet, "/api/doctors/", "", nil, &all); err != nil {
+		return nil, err
 	}
-	for _, there := range all {
-		if there.Email == doctor.Email {
-			return there.ID, nil
-		}
+	d.there = map[string]int64{}
+	for _, doctor := range all {
+		d.there[doctor.Email] = doctor.ID
 	}
-	return 0, err
+	return d.there, nil
 }
 
 // treat gives a patient doctors, and some of them something that happens later.

@@ -125,9 +125,10 @@ func (c *demoClient) token() string {
 // register opens the account, unless it is there already, and logs in.
 func (c *demoClient) register(ctx context.Context, name string) error {
 	err := c.do(ctx, http.MethodPost, "/api/auth/register/", "", map[string]string{"name": name, "email": c.email, "password": c.password}, nil)
-	if answer, ok := errors.AsType[*apiAnswer](err); err != nil && (!ok || answer.status != http.StatusBadRequest) {
+	if answer, refused := errors.AsType[*apiAnswer](err); err != nil && (!refused || answer.status != http.StatusBadRequest) {
 		return err
-	} else if failed := c.login(ctx); failed != nil {
+	}
+	if failed := c.login(ctx); failed != nil {
 		return errors.Join(err, failed)
 	}
 	return nil

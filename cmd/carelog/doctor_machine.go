@@ -129,7 +129,7 @@ func (c *checkup) tokenKey() {
 		return
 	}
 	if len(c.config.JWTSecret) > 0 {
-		c.ok(check, "CARELOG_JWT_SECRET is set: %s", nameKeys(append([][]byte{c.config.JWTSecret}, c.config.JWTFallbacks...)))
+		c.ok(check, "CARELOG_JWT_SECRET is set: %s", nameKeys(c.config.withFallbacks(c.config.JWTSecret)))
 		return
 	}
 	path := filepath.Join(c.config.DataDir, "jwt.key")
@@ -141,9 +141,9 @@ func (c *checkup) tokenKey() {
 		c.fail(check, "", "%v", err)
 	case len(keys) > 1 && !changedWithin(path, c.config.RefreshTokenLifetime):
 		c.warn(check, "if the server was started since then, delete all lines of "+path+" but the first, and restart",
-			"%s; no token can need a second key any more, for the file is older than %v", nameKeys(append(keys, c.config.JWTFallbacks...)), c.config.RefreshTokenLifetime)
+			"%s; no token can need a second key any more, for the file is older than %v", nameKeys(c.config.withFallbacks(keys...)), c.config.RefreshTokenLifetime)
 	default:
-		c.ok(check, "the one in the data directory can be used: %s", nameKeys(append(keys, c.config.JWTFallbacks...)))
+		c.ok(check, "the one in the data directory can be used: %s", nameKeys(c.config.withFallbacks(keys...)))
 	}
 }
 

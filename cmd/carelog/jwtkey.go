@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 // jwtKeys answers the keys in dataDir, the one that signs tokens first, and makes
@@ -31,6 +32,10 @@ func jwtKeys(dataDir string) ([][]byte, error) {
 	}
 	return readKeys(path)
 }
+
+// withFallbacks are keys of tokens, the one that signs first, and those that are set to be
+// good as well.
+func (c *Config) withFallbacks(keys ...[]byte) [][]byte { return slices.Concat(keys, c.JWTFallbacks) }
 
 func readKeys(path string) (keys [][]byte, _ error) {
 	file, err := os.Open(path)

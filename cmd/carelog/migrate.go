@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -66,22 +65,15 @@ type migrator struct {
 
 // run migrates the database at url, as soon as it can be reached.
 func (m *migrator) run(ctx context.Context, url string, out io.Writer) error {
-	for deadline, waiting := time.Now().Add(m.wait), false; ; waiting = true {
-		done, err := m.migrate(ctx, url)
-		if err == nil {
-			_, err = fmt.Fprintln(out, done)
-			return err
-		}
-		if !errors.Is(err, events.ErrUnavailable) || time.Now().After(deadline) {
-			return err
-		}
-		if !waiting {
-			m.logger.Warn("waiting for the database", "error", err)
-		}
-		if !pause(ctx, 250*time.Millisecond) {
-			return ctx.Err()
-		}
+	var done string
+	err := untilReached(ctx, m.logger, "waiting for the database", time.Now().Add(m.wait), func() (err error) {
+		done, err = m.migrate(ctx, url)
+		return err
+	})
+	if err == nil {
+		_, err = fmt.Fprintln(out, done)
 	}
+	return err
 }
 
 // migrate answers what was done.

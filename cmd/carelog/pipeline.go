@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"time"
 
@@ -52,20 +53,31 @@ func (p *program) openPipeline(ctx context.Context) (*pipeline, error) {
 	if err != nil {
 		return nil, err
 	}
+	what := "waiting for the database"
+	if p.config.DatabaseURL != "" {
+		what += ", which DATABASE_URL names"
+	}
+	var l *pipeline
+	err = untilReached(ctx, p.logger, what, time.Time{}, func() (err error) {
+		l, err = p.tryPipeline(ctx, keys)
+		return err
+	})
+	return l, err
+}
+
+// untilReached tries until the database can be reached, or until a time that is not
+// zero. What it does meanwhile it tells once.
+func untilReached(ctx context.Context, logger *slog.Logger, what string, deadline time.Time, try func() error) error {
 	for waiting := false; ; waiting = true {
-		l, err := p.tryPipeline(ctx, keys)
-		if err == nil || !errors.Is(err, events.ErrUnavailable) {
-			return l, err
+		err := try()
+		if !errors.Is(err, events.ErrUnavailable) || !deadline.IsZero() && time.Now().After(deadline) {
+			return err
 		}
 		if !waiting {
-			what := "waiting for the database"
-			if p.config.DatabaseURL != "" {
-				what += ", which DATABASE_URL names"
-			}
-			p.logger.Warn(what, "error", err)
+			logger.Warn(what, "error", err)
 		}
 		if !pause(ctx, 250*time.Millisecond) {
-			return nil, ctx.Err()
+			return ctx.Err()
 		}
 	}
 }
@@ -161,13 +173,13 @@ func (l *pipeline) compareSchema(ctx context.Context) error {
 // is made in the data directory, and then those whose tokens are good as well.
 func (p *program) tokenKeys() ([][]byte, error) {
 	if len(p.config.JWTSecret) > 0 {
-		return append([][]byte{p.config.JWTSecret}, p.config.JWTFallbacks...), nil
+		return p.config.withFallbacks(p.config.JWTSecret), nil
 	}
 	if err := makeDir(p.config.DataDir); err != nil {
 		return nil, err
 	}
 	keys, err := jwtKeys(p.config.DataDir)
-	return append(keys, p.config.JWTFallbacks...), err
+	return p.config.withFallbacks(keys...), err
 }
 
 // database migrates the database and tells how requests connect to it.

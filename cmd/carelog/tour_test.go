@@ -24,15 +24,11 @@ var someTime = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z`)
 // before it.
 func readBlock(t *testing.T, page, name string) string {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join("../..", page))
-	if err != nil {
-		t.Fatal(err)
-	}
-	found := regexp.MustCompile("(?s)<!-- " + name + ":[^>]*-->\n```[a-z]+\n(.*?)```").FindSubmatch(text)
+	found := regexp.MustCompile("(?s)<!-- " + name + ":[^>]*-->\n```[a-z]+\n(.*?)```").FindStringSubmatch(readFile(t, filepath.Join("../..", page)))
 	if found == nil {
 		t.Fatalf("%s has no block %q", page, name)
 	}
-	return string(found[1])
+	return found[1]
 }
 
 // readScript takes a script out of the README: the commands, and what they
