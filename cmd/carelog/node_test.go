@@ -24,12 +24,7 @@ func TestNodeFollows(t *testing.T) {
 	config.Addr = freeAddress(t)
 	natsURL, passwords := listen(t, &config, "billing")
 	server := start(t, config)
-	// What is appended before the NATS stream is made need not be on it.
-	_, early := (&subscribed{url: natsURL, passwords: passwords}).as(t, "billing")
-	eventually(t, "the NATS stream is there", 20*time.Second, func() bool {
-		_, err := early.Stream(t.Context(), "CARELOG")
-		return err == nil
-	})
+	(&subscribed{url: natsURL, passwords: passwords}).awaitStream(t, "billing")
 	auditor, _ := server.register(t, "Jane Roe", "jane@example.com", oldPassword)
 	expectCarelog(t, config, "", "user 1 has role auditor\n", "users", "grant", "1", "auditor")
 

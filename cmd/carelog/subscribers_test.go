@@ -55,7 +55,20 @@ func startSubscribed(t *testing.T, names ...string) *subscribed {
 	s := &subscribed{config: databaseConfig(t)}
 	s.url, s.passwords = listen(t, &s.config, names...)
 	s.running = start(t, s.config)
+	s.awaitStream(t, names[0])
 	return s
+}
+
+// awaitStream waits for the NATS stream: what is appended before it is made need not be
+// on it.
+func (s *subscribed) awaitStream(t *testing.T, name string) {
+	t.Helper()
+	conn, early := s.as(t, name)
+	defer conn.Close()
+	eventually(t, "the NATS stream is there", 20*time.Second, func() bool {
+		_, err := early.Stream(t.Context(), "CARELOG")
+		return err == nil
+	})
 }
 
 // as connects a subscriber, as the README says.
