@@ -9,8 +9,8 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 BUILD := CGO_ENABLED=0 go build -trimpath -gcflags=all=-dwarf=false -ldflags=-w $(shell git rev-parse --verify --quiet HEAD >/dev/null 2>&1 || echo -buildvcs=false)
 
 # Makes sure that PostgreSQL's programs are there, by installing them where that
-# can be done.
-POSTGRES := bin/carelog find-postgres >/dev/null 2>&1 || deploy/install-postgres.sh
+# can be done. Only a PostgreSQL that is missing is mended so: a mistake in .env is told.
+POSTGRES := said=$$(bin/carelog find-postgres 2>&1) || case $$? in 3) deploy/install-postgres.sh;; *) echo "$$said" >&2; exit 1;; esac
 
 # Whether a setting is set, in the environment or in .env.
 configured = { [ -n "$$$(1)" ] || grep -Eqs '^(export +)?$(1) *=' .env; }

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -152,5 +153,46 @@ func TestTheLikeliestMistakes(t *testing.T) {
 				t.Errorf("it ends with a stack:\n%s", output)
 			}
 		})
+	}
+}
+
+// TestMakeTellsAMistake in .env or in a setting, in place of installing a PostgreSQL that
+// is there.
+func TestMakeTellsAMistake(t *testing.T) {
+	t.Parallel()
+	makefile := readFile(t, "../../Makefile")
+	found := regexp.MustCompile(`(?m)^POSTGRES := (.*)$`).FindStringSubmatch(makefile)
+	if found == nil {
+		t.Fatal("the Makefile does not say how PostgreSQL is found")
+	}
+	line := strings.ReplaceAll(found[1], "$$", "$")
+	for what, test := range map[string]struct {
+		status int // of bin/carelog find-postgres
+		says   string
+	}{
+		"a mistake":             {exitUsage, "mend it\n"},
+		"a directory of no use": {exitError, "mend it\n"},
+		"no PostgreSQL":         {exitNotFound, "installed\n"},
+		"a PostgreSQL":          {0, ""},
+	} {
+		dir := t.TempDir()
+		for name, text := range map[string]string{
+			"bin/carelog":                "echo mend it >&2; exit " + strconv.Itoa(test.status),
+			"deploy/install-postgres.sh": "echo installed",
+		} {
+			file := filepath.Join(dir, name)
+			if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(file, []byte("#!/bin/sh\n"+text+"\n"), 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}
+		command := exec.CommandContext(t.Context(), "sh", "-c", line)
+		command.Dir = dir
+		output, err := command.CombinedOutput()
+		if string(output) != test.says || (err == nil) != (test.says != "mend it\n") {
+			t.Errorf("%s: %q, %v", what, output, err)
+		}
 	}
 }

@@ -39,6 +39,9 @@ func newFindPostgresCommand() *cobra.Command {
 				return err
 			}
 			install, err := findPostgres(bin, 0)
+			if errors.Is(err, errNoPostgres) {
+				return &notFoundError{err.Error()} // which the Makefile mends
+			}
 			if err != nil {
 				return err
 			}
