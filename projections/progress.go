@@ -148,12 +148,12 @@ func (p *Progress) restart(position events.Position) {
 	p.restartAt(position)
 }
 
+// restartAt wakes those who wait last: they see at once where it went.
 func (p *Progress) restartAt(position events.Position) {
-	if position < p.Checkpoint() {
+	if p.position.Swap(int64(position)) > int64(position) {
 		p.restarts.Add(1)
 		p.waiters.fail(ErrWentBack)
 	}
-	p.position.Store(int64(position))
 	p.waiters.wake(position)
 }
 

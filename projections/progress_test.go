@@ -3,7 +3,9 @@ package projections
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -278,6 +280,26 @@ func TestADatabaseThatGoesBackTakesPositionsWithIt(t *testing.T) {
 			t.Errorf("leading: checkpoint %d, %d restarts", p.Checkpoint(), p.Restarts())
 		}
 	})
+}
+
+func TestWhoIsToldThatItWentBackSeesWhere(t *testing.T) {
+	t.Parallel()
+	p := NewProgress(Config{Wait: time.Minute})
+	for range 5000 {
+		p.advance(5)
+		seen := make(chan string)
+		go func() {
+			err := p.Wait(t.Context(), 6)
+			seen <- fmt.Sprint(err, p.Checkpoint())
+		}()
+		for p.pollEvery() != pollWaiting {
+			runtime.Gosched()
+		}
+		p.restart(3)
+		if got, want := <-seen, fmt.Sprint(ErrWentBack, 3); got != want {
+			t.Fatalf("got %s, want %s", got, want)
+		}
+	}
 }
 
 func TestAFollowerSeesThatTheDatabaseWentBack(t *testing.T) {
