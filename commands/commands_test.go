@@ -182,6 +182,10 @@ func TestDecisions(t *testing.T) {
 			return s.RemovePatient(t.Context(), Caller{UserID: 1}, RemovePatient{ID: id})
 		}
 	}
+	registerPatient := func(s *Service) (events.Position, error) {
+		_, p, err := s.RegisterPatient(t.Context(), Caller{UserID: 1}, RegisterPatient{"Alice", "Smith", 30, "Female"})
+		return p, err
+	}
 	registerDoctor := func(email string) when {
 		return func(s *Service) (events.Position, error) {
 			_, p, err := s.RegisterDoctor(t.Context(), Caller{UserID: 1}, RegisterDoctor{"Sarah", "Johnson", "Cardiology", email, "1"})
@@ -247,6 +251,7 @@ func TestDecisions(t *testing.T) {
 		{"no such patient", nil, amendPatient(AmendPatient{ID: 5}), nil, ErrNotFound},
 		{"another user's patient", []draft{patient(5, 2)}, amendPatient(AmendPatient{ID: 5}), nil, ErrNotFound},
 		{"a removed patient", []draft{patient(5, 1), patientRemoved(5, 1)}, amendPatient(AmendPatient{ID: 5}), nil, ErrNotFound},
+		{"a patient's ids that others have", []draft{patient(101, 2), patient(102, 1)}, registerPatient, []draft{patient(103, 1)}, nil},
 		{"removal", []draft{patient(5, 1)}, removePatient(5), []draft{patientRemoved(5, 1)}, nil},
 		{"removal twice", []draft{patient(5, 1), patientRemoved(5, 1)}, removePatient(5), nil, ErrNotFound},
 		{"removing another user's patient", []draft{patient(5, 2)}, removePatient(5), nil, ErrNotFound},
@@ -257,6 +262,7 @@ func TestDecisions(t *testing.T) {
 		{"a doctor's free e-mail", []draft{doctor(7, "d@x.io")}, registerDoctor("D@x.io"),
 			[]draft{{events.DoctorRegistered{DoctorID: 101, FirstName: "Sarah", LastName: "Johnson", Specialization: "Cardiology", Email: "D@x.io", Phone: "1", CreatedAt: noon},
 				[]events.Tag{events.DoctorTag(101), key.DoctorEmail("D@x.io")}}}, nil},
+		{"a doctor's id that another has", []draft{doctor(101, "d@x.io")}, registerDoctor("e@x.io"), []draft{doctor(102, "e@x.io")}, nil},
 		{"a doctor's taken e-mail", []draft{doctor(7, "d@x.io")}, registerDoctor("d@x.io"), nil, ErrEmailTaken},
 		{"an e-mail that was given up", []draft{doctor(7, "d@x.io"), doctorEmailChanged(7, "d@x.io", "e@x.io")}, registerDoctor("d@x.io"),
 			[]draft{doctor(101, "d@x.io")}, nil},
@@ -275,6 +281,8 @@ func TestDecisions(t *testing.T) {
 		{"removing a doctor twice", []draft{doctor(7, "d@x.io"), doctorRemoved(7, "d@x.io")}, removeDoctor(7), nil, ErrNotFound},
 
 		{"mapping", []draft{patient(5, 1), doctor(7, "d@x.io")}, mapDoctor(5, 7), []draft{mapped(101, 5, 7, 1)}, nil},
+		{"a mapping's id that another had", []draft{patient(5, 1), doctor(7, "d@x.io"), mapped(101, 5, 7, 1), unmapped(101, 5, 7, 1)}, mapDoctor(5, 7),
+			[]draft{mapped(102, 5, 7, 1)}, nil},
 		{"mapping twice", []draft{patient(5, 1), doctor(7, "d@x.io"), mapped(1, 5, 7, 1)}, mapDoctor(5, 7), nil, ErrPairTaken},
 		{"mapping again", []draft{patient(5, 1), doctor(7, "d@x.io"), mapped(1, 5, 7, 1), unmapped(1, 5, 7, 1)}, mapDoctor(5, 7), []draft{mapped(101, 5, 7, 1)}, nil},
 		{"mapping another user's patient", []draft{patient(5, 2), doctor(7, "d@x.io")}, mapDoctor(5, 7), nil, &UnknownKeysError{Patient: true}},

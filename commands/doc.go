@@ -63,6 +63,10 @@
 //  5. removing a patient or doctor ends their mappings        patient.go, doctor.go
 //  6. changes of one record follow each other                 patient.go, doctor.go
 //
+// Besides, an id is one record's only. Ids are drawn once, but a database that went
+// back to an earlier state, as a failover that loses commits makes it do, draws some
+// again: a new record is appended on the condition that nothing has its tag.
+//
 // A condition names only the types of events that would change the decision or
 // the answer, so clients that work side by side do not collide: two mappings of
 // one popular doctor do not touch each other.

@@ -69,6 +69,7 @@ func (s *Service) RegisterDoctor(ctx context.Context, caller Caller, command Reg
 		return decision{
 			drafts:    []draft{{registered, []events.Tag{events.DoctorTag(id), email}}},
 			condition: doctorEmailTaking(email),
+			unused:    events.DoctorTag(id),
 		}, nil
 	})
 	return foldDoctor(history, last[events.DoctorRegistered](history).DoctorID).record, position, err

@@ -51,7 +51,7 @@ func (s *Service) MapDoctor(ctx context.Context, caller Caller, command MapDocto
 			OwnerID: caller.UserID, AssignedAt: s.now(),
 		}
 		tags := events.MappingTags(id, command.PatientID, command.DoctorID, caller.UserID)
-		return decision{drafts: []draft{{created, tags}}, condition: query}, nil
+		return decision{drafts: []draft{{created, tags}}, condition: query, unused: events.MappingTag(id)}, nil
 	})
 	created := last[events.MappingCreated](history)
 	return Mapping{

@@ -58,7 +58,7 @@ func (s *Service) RegisterPatient(ctx context.Context, caller Caller, command Re
 			FirstName: command.FirstName, LastName: command.LastName, Age: command.Age, Gender: command.Gender,
 			CreatedAt: s.now(),
 		}
-		return decision{drafts: []draft{{registered, patientTags(id, caller.UserID)}}}, nil
+		return decision{drafts: []draft{{registered, patientTags(id, caller.UserID)}}, unused: events.PatientTag(id)}, nil
 	})
 	return foldPatient(history).record, position, err
 }

@@ -42,6 +42,7 @@ func (s *Service) RegisterUser(ctx context.Context, caller Caller, command Regis
 		return decision{
 			drafts:    []draft{{registered, []events.Tag{events.UserTag(id), email}}},
 			condition: userEmailHistory(email),
+			unused:    events.UserTag(id),
 		}, nil
 	})
 	if err != nil && !errors.Is(err, events.ErrOutcomeUnknown) {

@@ -170,7 +170,7 @@ func (a *appender) insert(ctx context.Context, group []*request) ([]result, erro
 	var batch pgx.Batch
 	batch.Queue(lockStatement, appendLock)
 	batch.Queue(insertStatement, appendArguments(group)...)
-	if a.store.config.Notify {
+	if a.store.config.Shared {
 		batch.Queue(`select pg_notify($1, '')`, appendedChannel)
 	}
 	results := a.conn.SendBatch(ctx, &batch)

@@ -82,6 +82,11 @@ func (a *appender) connect(ctx context.Context) error {
 		_ = conn.Close(ctx) // it has failed already
 		return fmt.Errorf("prepare the appender: %w", classify(err))
 	}
+	if a.conn != nil { // one was lost
+		for _, d := range a.store.draws {
+			d.forgetSpare()
+		}
+	}
 	a.conn = conn
 	return nil
 }

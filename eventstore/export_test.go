@@ -76,5 +76,5 @@ func (s *Store) HasSpareIDs(kind events.Kind) bool {
 	d := s.draws[kind]
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return len(d.spare) > 0 && time.Since(d.drawn) < spareTime
+	return len(d.spare) > 0 && (d.alone || time.Since(d.drawn) < spareTime)
 }

@@ -26,12 +26,14 @@ var sequences = map[events.Kind]string{
 // way makes it, for itself and the others, and leaves the next to the first who
 // has come meanwhile.
 //
-// While several draw at a time, as many as were needed since the last round trip
-// are drawn ahead. They are given out within spareTime or never, so that ids
-// keep to the order in which records are made, whichever process makes them; one
-// who draws alone gets them without a gap.
+// While ids are needed in quick succession, as many as since the last round trip are
+// drawn ahead. A process that is alone keeps them until they are needed: its ids
+// have no gap. Where others draw, too, that is done only while several draw at a
+// time, and they are given out within spareTime or never, so that ids keep to the
+// order in which records are made, whichever process makes them.
 type draws struct {
 	sequence string
+	alone    bool // no other process draws
 
 	mu      sync.Mutex
 	drawing bool    // a round trip is under way
@@ -54,16 +56,17 @@ type draw struct {
 	wake  chan struct{} // holds a signal: done, or it leads
 }
 
-func newDraws() map[events.Kind]*draws {
+func newDraws(alone bool) map[events.Kind]*draws {
 	all := map[events.Kind]*draws{}
 	for kind, sequence := range sequences {
-		all[kind] = &draws{sequence: sequence}
+		all[kind] = &draws{sequence: sequence, alone: alone}
 	}
 	return all
 }
 
 // NextID draws the id of a new record: 1, 2, 3 and so on for each kind. An id
-// that is drawn and not used is lost. It fails with [events.ErrUnavailable].
+// that is drawn and not used is lost, as are those that were drawn ahead when the
+// process ends, at most 64 of a kind. It fails with [events.ErrUnavailable].
 func (s *Store) NextID(ctx context.Context, kind events.Kind) (int64, error) {
 	d := s.draws[kind]
 	if d == nil {
@@ -94,11 +97,8 @@ func (s *Store) NextID(ctx context.Context, kind events.Kind) (int64, error) {
 func (d *draws) join() (mine *draw, drawn bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if len(d.spare) > 0 && time.Since(d.drawn) < spareTime {
-		mine = &draw{id: d.spare[0]}
-		d.spare = d.spare[1:]
-		d.given++
-		return mine, true
+	if len(d.spare) > 0 && (d.alone || time.Since(d.drawn) < spareTime) {
+		return &draw{id: d.give()}, true
 	}
 	mine = &draw{wake: make(chan struct{}, 1)}
 	if d.drawing {
@@ -108,6 +108,13 @@ func (d *draws) join() (mine *draw, drawn bool) {
 		mine.lead()
 	}
 	return mine, false
+}
+
+// give gives an id away that was drawn ahead.
+func (d *draws) give() (id int64) {
+	id, d.spare = d.spare[0], d.spare[1:]
+	d.given++
+	return id
 }
 
 // lead tells one that it is its turn.
@@ -136,7 +143,7 @@ func (s *Store) drawFor(ctx context.Context, d *draws, first *draw) {
 	group := append([]*draw{first}, d.waiting...)
 	d.waiting = nil
 	ahead := 0
-	if d.given > 1 && time.Since(d.drawn) < spareTime {
+	if (d.alone || d.given > 1) && time.Since(d.drawn) < spareTime {
 		ahead = min(d.given, maxSpare)
 	}
 	d.mu.Unlock()
@@ -149,8 +156,9 @@ func (s *Store) drawFor(ctx context.Context, d *draws, first *draw) {
 
 var errNotDrawn = errors.New("the drawing of ids was given up")
 
-// finish hands out what was drawn for a group, the first of whom has led it, and
-// keeps the rest. It leaves the next round trip to the first who has come meanwhile.
+// finish hands out what was drawn for a group, the first of whom has led it, and the
+// rest to those who have come meanwhile; the first for whom nothing is left makes the
+// next round trip.
 func (d *draws) finish(group []*draw, ids []int64, err error) {
 	for i, one := range group {
 		if one.err = err; err == nil {
@@ -166,6 +174,11 @@ func (d *draws) finish(group []*draw, ids []int64, err error) {
 	if err == nil {
 		d.spare = ids[len(group):]
 	}
+	for len(d.spare) > 0 && len(d.waiting) > 0 {
+		d.waiting[0].id = d.give()
+		d.waiting[0].wake <- struct{}{}
+		d.waiting = d.waiting[1:]
+	}
 	if len(d.waiting) == 0 {
 		d.drawing = false
 		return
@@ -173,6 +186,15 @@ func (d *draws) finish(group []*draw, ids []int64, err error) {
 	next := d.waiting[0]
 	d.waiting = d.waiting[1:]
 	next.lead()
+}
+
+// forgetSpare drops what was drawn ahead: the connection to the database was lost,
+// and behind the new one may be an earlier state of it, whose sequences will give out
+// the same ids once more.
+func (d *draws) forgetSpare() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.spare = nil
 }
 
 // nextValues draws n ids, within connectTimeout. It asks once more where the

@@ -168,10 +168,10 @@ func TestIDsAreDrawnTogetherAndOnce(t *testing.T) {
 	}
 }
 
-// TestIDsAreWithoutGapsForOneAfterTheOther, and what was drawn ahead for many is
-// not given out much later.
-func TestIDsAreWithoutGapsForOneAfterTheOther(t *testing.T) {
-	s := open(t, pgtest.New(t))
+// TestIDsOfASharedLog are without gaps for one after the other, and what was drawn
+// ahead for many is not given out much later.
+func TestIDsOfASharedLog(t *testing.T) {
+	s := open(t, pgtest.New(t), func(c *eventstore.Config) { c.Shared = true })
 	next := func(kind events.Kind, want int64) {
 		t.Helper()
 		if id, err := s.NextID(t.Context(), kind); id != want || err != nil {
@@ -209,6 +209,93 @@ func TestIDsAreWithoutGapsForOneAfterTheOther(t *testing.T) {
 	}
 	next(events.Patient, id+1)
 	next(events.Patient, id+2)
+}
+
+// TestIDsOfALogOfOnesOwn are without gaps, whoever draws them and when.
+func TestIDsOfALogOfOnesOwn(t *testing.T) {
+	s := open(t, pgtest.New(t))
+	ids := make(chan int64, 10_000)
+	draw := func() error {
+		id, err := s.NextID(t.Context(), events.Patient)
+		ids <- id
+		return err
+	}
+	drawUntilSpare := func() {
+		t.Helper()
+		for range 1000 {
+			if err := draw(); err != nil {
+				t.Fatal(err)
+			}
+			if s.HasSpareIDs(events.Patient) {
+				return
+			}
+		}
+		t.Error("none was drawn ahead for one after the other")
+	}
+	drawUntilSpare()
+	var group errgroup.Group
+	for range 8 {
+		group.Go(func() error {
+			for range 100 {
+				if err := draw(); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	drawUntilSpare()
+	time.Sleep(20 * time.Millisecond) // who comes back later gets what is there
+	drawUntilSpare()
+	close(ids)
+	drawn := map[int64]bool{}
+	for id := range ids {
+		drawn[id] = true
+	}
+	for id := range int64(len(drawn)) {
+		if !drawn[id+1] {
+			t.Fatalf("of %d ids %d is missing", len(drawn), id+1)
+		}
+	}
+	if len(drawn) < 803 {
+		t.Fatalf("%d ids are not as many as were drawn", len(drawn))
+	}
+}
+
+// TestIDsDrawnAheadEndWithTheConnection: the database goes back to an earlier
+// state, whose sequence gives out the same ids again.
+func TestIDsDrawnAheadEndWithTheConnection(t *testing.T) {
+	url := pgtest.New(t)
+	s, other := open(t, url), connect(t, url)
+	last := int64(0)
+	draw := func() {
+		t.Helper()
+		id, err := s.NextID(t.Context(), events.Patient)
+		if err != nil || id != last+1 {
+			t.Fatalf("id %d after %d, %v", id, last, err)
+		}
+		last = id
+	}
+	for !s.HasSpareIDs(events.Patient) {
+		draw()
+	}
+	execute(t, other, fmt.Sprintf("alter sequence patient_ids restart with %d", last+1))
+	execute(t, other, "select pg_terminate_backend(pid, 10000) from pg_stat_activity where application_name like 'carelog appender%' and datname = current_database()")
+	for {
+		_, err := s.Append(t.Context(), []events.Event{event(events.PatientRegisteredType)})
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, events.ErrUnavailable) {
+			t.Fatal(err)
+		}
+	}
+	for range 200 {
+		draw()
+	}
 }
 
 // TestWhoDrawsNoMoreHoldsNobodyUp: of those who draw an id many go away.

@@ -128,7 +128,7 @@ func (o *operator) do(ctx context.Context, url string, work func(context.Context
 		return err
 	}
 	o.store, err = eventstore.Open(ctx, eventstore.Config{
-		Pool: o.pool, Appender: database.ConnConfig, Notify: true, Logger: o.logger,
+		Pool: o.pool, Appender: database.ConnConfig, Shared: true, Logger: o.logger,
 	})
 	if err != nil {
 		return err

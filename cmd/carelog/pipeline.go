@@ -106,7 +106,7 @@ func (p *program) tryPipeline(ctx context.Context, keys [][]byte) (_ *pipeline, 
 	}
 	registry := events.NewRegistry()
 	l.store, err = eventstore.Open(ctx, eventstore.Config{
-		Pool: l.pool, Appender: database.ConnConfig, Notify: l.shared, Metrics: l.metrics, Logger: p.logger,
+		Pool: l.pool, Appender: database.ConnConfig, Shared: l.shared, Metrics: l.metrics, Logger: p.logger,
 		OnAppend: func(head events.Position) { l.runner.Announce(head) },
 	})
 	if err != nil {
