@@ -279,16 +279,19 @@ func TestIDsDrawnAheadEndWithTheConnection(t *testing.T) {
 		}
 		last = id
 	}
+	appendOne := func() error {
+		_, err := s.Append(t.Context(), []events.Event{event(events.PatientRegisteredType)})
+		return err
+	}
+	if err := appendOne(); err != nil { // from now on there is a connection to lose
+		t.Fatal(err)
+	}
 	for !s.HasSpareIDs(events.Patient) {
 		draw()
 	}
 	execute(t, other, fmt.Sprintf("alter sequence patient_ids restart with %d", last+1))
 	execute(t, other, "select pg_terminate_backend(pid, 10000) from pg_stat_activity where application_name like 'carelog appender%' and datname = current_database()")
-	for {
-		_, err := s.Append(t.Context(), []events.Event{event(events.PatientRegisteredType)})
-		if err == nil {
-			break
-		}
+	for err := appendOne(); err != nil; err = appendOne() {
 		if !errors.Is(err, events.ErrUnavailable) {
 			t.Fatal(err)
 		}
