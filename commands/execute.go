@@ -182,9 +182,13 @@ func last[P events.Payload](history []fact) (payload P) {
 	return payload
 }
 
+// triesOfAnID is how often a decision is made with one id. Most conflicts are not about
+// it, and another would leave a gap; but the id may be what is in the way.
+const triesOfAnID = 4
+
 // nextID draws the id of a new record when it is asked for one, and answers the
-// same when a conflict makes the command decide again. After some of these the id
-// itself may be what is in the way, and it draws another.
+// same when a conflict makes the command decide again, triesOfAnID in all; then it
+// draws another.
 func (s *Service) nextID(ctx context.Context, kind events.Kind) func() (int64, error) {
 	var (
 		asked int
@@ -192,7 +196,7 @@ func (s *Service) nextID(ctx context.Context, kind events.Kind) func() (int64, e
 		err   error
 	)
 	return func() (int64, error) {
-		if asked%4 == 0 {
+		if asked%triesOfAnID == 0 {
 			id, err = s.Log.NextID(ctx, kind)
 		}
 		asked++

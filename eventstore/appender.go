@@ -83,9 +83,7 @@ func (a *appender) connect(ctx context.Context) error {
 		return fmt.Errorf("prepare the appender: %w", classify(err))
 	}
 	if a.conn != nil { // one was lost
-		for _, d := range a.store.draws {
-			d.forgetSpare()
-		}
+		a.store.forgetSpareIDs()
 	}
 	a.conn = conn
 	return nil

@@ -5,7 +5,6 @@ import (
 	"maps"
 	"runtime"
 	"strings"
-	"time"
 
 	"github.com/carelog/carelog/events"
 )
@@ -76,5 +75,15 @@ func (s *Store) HasSpareIDs(kind events.Kind) bool {
 	d := s.draws[kind]
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return len(d.spare) > 0 && (d.alone || time.Since(d.drawn) < spareTime)
+	return d.hasSpare()
+}
+
+// AwaitOldIDs waits until the last drawing of ids is long ago.
+func (s *Store) AwaitOldIDs(kind events.Kind) {
+	d := s.draws[kind]
+	for old := false; !old; runtime.Gosched() {
+		d.mu.Lock()
+		old = !d.justDrawn()
+		d.mu.Unlock()
+	}
 }

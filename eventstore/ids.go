@@ -97,7 +97,7 @@ func (s *Store) NextID(ctx context.Context, kind events.Kind) (int64, error) {
 func (d *draws) join() (mine *draw, drawn bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if len(d.spare) > 0 && (d.alone || time.Since(d.drawn) < spareTime) {
+	if d.hasSpare() {
 		return &draw{id: d.give()}, true
 	}
 	mine = &draw{wake: make(chan struct{}, 1)}
@@ -109,6 +109,12 @@ func (d *draws) join() (mine *draw, drawn bool) {
 	}
 	return mine, false
 }
+
+// hasSpare tells whether an id was drawn ahead that may still be given out.
+func (d *draws) hasSpare() bool { return len(d.spare) > 0 && (d.alone || d.justDrawn()) }
+
+// justDrawn tells whether the last round trip is not long ago.
+func (d *draws) justDrawn() bool { return time.Since(d.drawn) < spareTime }
 
 // give gives an id away that was drawn ahead.
 func (d *draws) give() (id int64) {
@@ -143,7 +149,7 @@ func (s *Store) drawFor(ctx context.Context, d *draws, first *draw) {
 	group := append([]*draw{first}, d.waiting...)
 	d.waiting = nil
 	ahead := 0
-	if (d.alone || d.given > 1) && time.Since(d.drawn) < spareTime {
+	if (d.alone || d.given > 1) && d.justDrawn() {
 		ahead = min(d.given, maxSpare)
 	}
 	d.mu.Unlock()
@@ -188,13 +194,15 @@ func (d *draws) finish(group []*draw, ids []int64, err error) {
 	next.lead()
 }
 
-// forgetSpare drops what was drawn ahead: the connection to the database was lost,
+// forgetSpareIDs drops what was drawn ahead: the connection to the database was lost,
 // and behind the new one may be an earlier state of it, whose sequences will give out
 // the same ids once more.
-func (d *draws) forgetSpare() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.spare = nil
+func (s *Store) forgetSpareIDs() {
+	for _, d := range s.draws {
+		d.mu.Lock()
+		d.spare = nil
+		d.mu.Unlock()
+	}
 }
 
 // nextValues draws n ids, within connectTimeout. It asks once more where the

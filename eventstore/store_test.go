@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"runtime"
 	"testing"
 	"time"
 
@@ -200,8 +199,9 @@ func TestIDsOfASharedLog(t *testing.T) {
 			last = max(last, <-ids)
 		}
 	}
-	for s.HasSpareIDs(events.Patient) { // they are too old after a moment
-		runtime.Gosched()
+	s.AwaitOldIDs(events.Patient)
+	if s.HasSpareIDs(events.Patient) {
+		t.Fatal("what was drawn ahead is kept")
 	}
 	id, err := s.NextID(t.Context(), events.Patient)
 	if err != nil || id <= last {
@@ -248,7 +248,7 @@ func TestIDsOfALogOfOnesOwn(t *testing.T) {
 		t.Fatal(err)
 	}
 	drawUntilSpare()
-	time.Sleep(20 * time.Millisecond) // who comes back later gets what is there
+	s.AwaitOldIDs(events.Patient) // who comes back later gets what is there
 	drawUntilSpare()
 	close(ids)
 	drawn := map[int64]bool{}
