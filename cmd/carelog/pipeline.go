@@ -116,7 +116,7 @@ func (p *program) tryPipeline(ctx context.Context, keys [][]byte) (_ *pipeline, 
 	if err := l.runner.Check(ctx); err != nil {
 		return nil, err
 	}
-	if err := l.openBus(); err != nil {
+	if err := l.openBus(ctx); err != nil {
 		return nil, err
 	}
 	l.accounts = newAccountKeeper(l.pool, p.config.HashConcurrency, l.metrics)
@@ -238,9 +238,14 @@ func (l *pipeline) openProjections(database *pgx.ConnConfig) {
 	l.lease = projections.NewLease(config)
 }
 
-func (l *pipeline) openBus() (err error) {
+func (l *pipeline) openBus(ctx context.Context) (err error) {
 	config := bus.ConnConfig{URL: l.config.NATSURL, Metrics: l.metrics, Logger: l.program.logger}
 	if l.program.nats != nil {
+		select {
+		case <-l.program.nats.Running():
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 		config.URL, config.InProcess = l.program.nats.URL(), l.program.nats
 	}
 	if l.conn, err = bus.Connect(config); err != nil {
