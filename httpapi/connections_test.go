@@ -156,13 +156,29 @@ func TestQuietConnectionOfHTTP2(t *testing.T) {
 	}
 }
 
+// toldBody tells when the body of a request is awaited.
+type toldBody struct {
+	io.ReadCloser
+	awaited chan<- struct{}
+}
+
+func (b toldBody) Read(p []byte) (int, error) {
+	select {
+	case b.awaited <- struct{}{}:
+	default:
+	}
+	return b.ReadCloser.Read(p)
+}
+
 func TestTooManyConnections(t *testing.T) {
 	w := newWorld(t)
 	g := newGate()
+	awaited := make(chan struct{}, 1)
 	addr := serveAtMost(t, 4, http.HandlerFunc(func(answer http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/gate" {
 			g.pass()
 		}
+		r.Body = toldBody{r.Body, awaited}
 		w.handler.ServeHTTP(answer, r)
 	}), w.log)
 	const getGate = "GET /gate HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -178,6 +194,7 @@ func TestTooManyConnections(t *testing.T) {
 	slow.say(getGate[:20])
 	slowBody := call(t, addr)
 	slowBody.say("POST /api/auth/login/ HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 4000\r\n\r\n{")
+	<-awaited
 	for i, c := range []*caller{silent, slow, slowBody} {
 		serve()
 		if !c.isClosed(20 * time.Second) {
