@@ -12,7 +12,8 @@ import (
 // Readiness is what /readyz tells: whether requests should be sent here, and
 // what that depends on.
 type Readiness struct {
-	Ready        bool         `json:"ready"`
+	Ready        bool         `json:"ready"` // for all requests
+	Reads        bool         `json:"reads"` // for those that change nothing
 	Dependencies []Dependency `json:"dependencies"`
 	Projections  []Projection `json:"projections"`
 	Applied      Applied      `json:"applied"`
@@ -126,7 +127,9 @@ func (l *looks[A]) lead(ctx context.Context, mine *look[A]) {
 	mine.seen = l.look(context.WithoutCancel(ctx))
 }
 
-// readyz answers GET /readyz: 200 or 503, and why.
+// readyz answers GET /readyz: 200 or 503, and why. With ?for=reads it is 200 also
+// while only changes cannot be served: whoever decides by it where requests are sent
+// would keep reads from everybody, since then no server takes changes.
 func (a *api) readyz(w http.ResponseWriter, r *http.Request) error {
 	readiness, err := a.ready.ask(r.Context())
 	if err != nil {
@@ -138,7 +141,7 @@ func (a *api) readyz(w http.ResponseWriter, r *http.Request) error {
 		return fmt.Errorf("encode the readiness: %w", err)
 	}
 	status := http.StatusOK
-	if !readiness.Ready {
+	if reads := r.URL.Query().Get("for") == "reads"; !readiness.Ready && !(reads && readiness.Reads) {
 		status = http.StatusServiceUnavailable
 		w.Header().Set("Retry-After", "1")
 	}

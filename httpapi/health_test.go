@@ -19,19 +19,27 @@ func TestHealth(t *testing.T) {
 	w.queries.err, w.progress.live = events.ErrUnavailable, projections.ErrNoRunner // neither matters to liveness
 	expect(t, w.do("GET", "/livez", "", nobody), 200, `{"live":true}`)
 
-	w.ready = Readiness{Ready: true,
+	w.ready = Readiness{Ready: true, Reads: true,
 		Dependencies: []Dependency{{Name: "postgres", OK: true}, {Name: "nats", Error: "no connection"}},
 		Projections:  []Projection{{Name: "patients", Position: 7, Lag: 3}},
 		Applied:      Applied{FromBus: 12, FromLog: 1},
 	}
 	expect(t, w.do("GET", "/readyz", "", "Authorization: Bearer garbage"), 200,
-		`{"ready":true,"dependencies":[{"name":"postgres","ok":true},{"name":"nats","ok":false,"error":"no connection"}],"projections":[{"name":"patients","position":7,"lag":3}],"applied":{"from_bus":12,"from_log":1},"refused":{"changes":0,"reads":0,"lists":0,"accounts":0,"streams":0}}`)
+		`{"ready":true,"reads":true,"dependencies":[{"name":"postgres","ok":true},{"name":"nats","ok":false,"error":"no connection"}],"projections":[{"name":"patients","position":7,"lag":3}],"applied":{"from_bus":12,"from_log":1},"refused":{"changes":0,"reads":0,"lists":0,"accounts":0,"streams":0}}`)
 
 	w.ready = Readiness{Dependencies: []Dependency{}, Projections: []Projection{{Name: "patients", Position: 7, Lag: 3, Error: errors.New("stopped").Error()}}}
 	answer := w.do("GET", "/readyz/", "", nobody)
-	expect(t, answer, 503, `{"ready":false,"dependencies":[],"projections":[{"name":"patients","position":7,"lag":3,"error":"stopped"}],"applied":{"from_bus":0,"from_log":0},"refused":{"changes":0,"reads":0,"lists":0,"accounts":0,"streams":0}}`)
+	expect(t, answer, 503, `{"ready":false,"reads":false,"dependencies":[],"projections":[{"name":"patients","position":7,"lag":3,"error":"stopped"}],"applied":{"from_bus":0,"from_log":0},"refused":{"changes":0,"reads":0,"lists":0,"accounts":0,"streams":0}}`)
 	if answer.Header().Get("Retry-After") == "" || answer.Header().Get("Content-Type") != "application/json" {
 		t.Errorf("%v", answer.Header())
+	}
+	for path, statuses := range map[string][2]int{"/readyz": {503, 503}, "/readyz?for=reads": {503, 200}, "/readyz?for=changes": {503, 503}} {
+		for i, status := range statuses {
+			w.ready.Reads = i == 1
+			if got := w.do("GET", path, "", nobody); got.Code != status {
+				t.Errorf("%s answers %d when reads are served: %t", path, got.Code, w.ready.Reads)
+			}
+		}
 	}
 }
 

@@ -1,6 +1,8 @@
 package httpapi
 
 import (
+	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -10,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/carelog/carelog/events"
 	"github.com/carelog/carelog/events/metricstest"
 	"github.com/carelog/carelog/projections"
 )
@@ -88,6 +91,38 @@ func TestMetricsAreARouteWhereTheyAreServed(t *testing.T) {
 	}
 	if got := w.do("POST", "/metrics", "", nobody); got.Code != 405 {
 		t.Errorf("POST: %d", got.Code)
+	}
+}
+
+// TestWhoIsGoneIsNoFailure of the server: neither in the metrics nor in the access log.
+func TestWhoIsGoneIsNoFailure(t *testing.T) {
+	for _, test := range []struct {
+		gone bool
+		err  error
+		want string
+	}{
+		{true, context.Canceled, "499"},
+		{true, errors.New("a defect"), "500"},
+		{true, nil, "404"},
+		{false, events.ErrUnavailable, "503"},
+	} {
+		registry := prometheus.NewRegistry()
+		w := newWorld(t, func(c *Config) { c.Metrics = registry })
+		w.queries.err = test.err
+		ctx, hangUp := context.WithCancel(t.Context())
+		defer hangUp()
+		if test.gone {
+			hangUp()
+		}
+		r := httptest.NewRequestWithContext(ctx, "GET", "/api/patients/41/", nil)
+		r.Header.Set("Authorization", "Bearer "+w.token(1))
+		w.handler.ServeHTTP(httptest.NewRecorder(), r)
+		if got := metricstest.Gather(t, registry); got["carelog_http_requests_total GET /api/patients/{id}/ "+test.want] != 1 {
+			t.Errorf("%+v: %v", test, got)
+		}
+		if lines := w.log.lines(`"status":` + test.want); len(lines) == 0 {
+			t.Errorf("%+v: logged %s", test, w.log)
+		}
 	}
 }
 

@@ -76,6 +76,9 @@ func (a *api) identify(next http.Handler) http.Handler {
 
 		observed := &observedWriter{ResponseWriter: w, request: known, isHead: r.Method == http.MethodHead}
 		defer func() {
+			if observed.status == http.StatusServiceUnavailable && r.Context().Err() != nil {
+				observed.status = statusGone
+			}
 			endSpan(span, r, known, observed)
 			method, took := loggedMethod(r.Method), time.Since(known.began)
 			a.metrics.inFlight.Dec()
@@ -94,6 +97,10 @@ func (a *api) identify(next http.Handler) http.Handler {
 		next.ServeHTTP(observed, r.WithContext(ctx))
 	})
 }
+
+// statusGone is told of a request that was given up since its client is gone, in place
+// of a status that nobody has seen. Where it would be 503, alarms would mean the server.
+const statusGone = 499
 
 // harmlessID tells whether a client's request id can stand in logs and events:
 // ^[A-Za-z0-9._-]{1,64}$

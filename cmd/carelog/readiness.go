@@ -33,6 +33,7 @@ func (l *pipeline) readiness(ctx context.Context) httpapi.Readiness {
 	live := l.progress.Live()
 	answer := httpapi.Readiness{
 		Ready: databaseErr == nil && live == nil,
+		Reads: databaseErr == nil,
 		Dependencies: []httpapi.Dependency{
 			dependency("postgres", databaseErr, "cannot be reached"),
 			dependency("nats", l.conn.Err(), "cannot be reached"),
