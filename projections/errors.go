@@ -53,7 +53,7 @@ var (
 		"the database was put together from two states, restore it whole")
 
 	// ErrOtherLog: the read tables were made from another log.
-	ErrOtherLog = errors.New("the read tables were made from another log: they must be rebuilt")
+	ErrOtherLog = errors.New("the read tables were made from another log: they must be rebuilt, " + howToRebuild)
 
 	// ErrBusy: a rebuild or a verification is under way on this database.
 	ErrBusy = errors.New("another rebuild or verification is under way")
@@ -62,6 +62,12 @@ var (
 	// form, as by the migrations of a newer program. Begin again.
 	ErrAltered = errors.New("the read tables were altered meanwhile: begin again")
 )
+
+// howToRebuild is what operators do.
+const howToRebuild = "by `carelog projections rebuild` with DATABASE_URL of the database's owner"
+
+// ErrNotOwner: the role may not make tables ([Rebuild], [Verify]).
+var ErrNotOwner = errors.New("this role may not make tables: set DATABASE_URL to that of the database's owner, who migrates it")
 
 // GapError is answered for events that do not continue at the checkpoint.
 // Nothing was applied.
@@ -95,7 +101,7 @@ type SchemaError struct {
 }
 
 func (e *SchemaError) Error() string {
-	remedy := "they must be rebuilt"
+	remedy := "they must be rebuilt, " + howToRebuild
 	if e.Stored > e.Program {
 		remedy = "run the newer carelog"
 	}

@@ -22,6 +22,7 @@ import (
 //
 // Until the switch nothing changes, whatever fails and wherever it is killed; what
 // is left over then is removed by the next rebuild. It fails with
+//   - [ErrNotOwner] when the database's role is not that of who migrates it
 //   - [ErrBusy] while another rebuild or verification is under way
 //   - a [StoppedError] at an event that cannot be applied
 //   - a [SchemaError] when the tables are those of a newer program
@@ -77,8 +78,11 @@ const switchSettings = `
 	set local idle_in_transaction_session_timeout = '5s';
 	set local synchronous_commit = on`
 
-// deadlockDetected is an SQLSTATE.
-const deadlockDetected = "40P01"
+// Some SQLSTATEs.
+const (
+	deadlockDetected      = "40P01"
+	insufficientPrivilege = "42501"
+)
 
 // inSwitch is how many events may be applied within the switch, while no
 // checkpoint can be moved.

@@ -133,10 +133,13 @@ func (s *shadow) create(ctx context.Context) error {
 		_, err = tx.Exec(ctx, strings.Join(statements, ";\n"))
 		return err
 	})
-	if err != nil {
-		return fmt.Errorf("make empty tables beside the live ones: %w", classify(err))
+	switch {
+	case err == nil:
+		return nil
+	case sqlState(err) == insufficientPrivilege:
+		return ErrNotOwner
 	}
-	return nil
+	return fmt.Errorf("make empty tables beside the live ones: %w", classify(err))
 }
 
 // actAsOwner has the new tables belong to whom the live ones belong to.

@@ -42,6 +42,11 @@ func TestProductionRoleOfTheREADME(t *testing.T) {
 	server.mustAs(t, access, "DELETE", "/api/patients/1/", "", 204)
 	server.mustAs(t, access, "POST", "/api/auth/refresh/", `{"refresh":"`+refresh+`"}`, 200)
 	server.stop()
+	t.Setenv("DATABASE_URL", restricted.String())
+	var output strings.Builder
+	if status := execute(t.Context(), []string{"projections", "rebuild"}, &output, &output); status != 1 || !strings.Contains(output.String(), "set DATABASE_URL to that of the database's owner") {
+		t.Errorf("a rebuild by who may not make tables: status %d\n%s", status, &output)
+	}
 
 	conn, err := pgx.Connect(t.Context(), restricted.String())
 	if err != nil {
