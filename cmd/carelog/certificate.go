@@ -9,6 +9,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
 // keyPair names the files of a certificate and of its key.
@@ -69,8 +72,9 @@ func (p keyPair) load() (certificate, error) {
 	return c, err
 }
 
-// tlsConfig is that of a server that shows the certificate; nil without one.
-func (p keyPair) tlsConfig(logger *slog.Logger) (*tls.Config, error) {
+// tlsConfig is that of a server that shows the certificate; nil without one. When it
+// expires is a metric.
+func (p keyPair) tlsConfig(to prometheus.Registerer, logger *slog.Logger) (*tls.Config, error) {
 	if p.cert == "" {
 		return nil, nil
 	}
@@ -80,6 +84,11 @@ func (p keyPair) tlsConfig(logger *slog.Logger) (*tls.Config, error) {
 	}
 	shown := &shownCertificate{files: p, logger: logger, seen: first}
 	shown.pair.Store(first.pair)
+	promauto.With(to).NewGaugeFunc(prometheus.GaugeOpts{
+		Name:        "carelog_tls_certificate_expiry_timestamp_seconds",
+		Help:        "When the certificate expires that clients are shown, by the prefix of its settings: CARELOG_TLS of the API, CARELOG_NATS_TLS of the NATS server in the process. Unix time.",
+		ConstLabels: prometheus.Labels{"setting": p.prefix},
+	}, func() float64 { return float64(shown.pair.Load().Leaf.NotAfter.Unix()) })
 	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: shown.get}, nil
 }
 

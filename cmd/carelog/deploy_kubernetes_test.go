@@ -41,6 +41,7 @@ type podSpec struct {
 
 type container struct {
 	Args    []string
+	Ports   []struct{ Name string }
 	EnvFrom []struct {
 		ConfigMapRef struct{ Name string } `yaml:"configMapRef"`
 	} `yaml:"envFrom"`

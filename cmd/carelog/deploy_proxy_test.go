@@ -8,6 +8,8 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"fmt"
+	"io"
 	"math/big"
 	"net"
 	"net/http"
@@ -15,6 +17,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -25,7 +28,10 @@ import (
 // fronted is a server, what a proxy asks of it, and the proxy.
 type fronted struct {
 	server   *running
+	spy      http.Handler                // in front of the server
 	address  string                      // that the proxy knows
+	cut      atomic.Bool                 // changes are got, and the connection ends without an answer
+	arrived  atomic.Int64                // changes that were cut off so
 	asked    atomic.Pointer[http.Header] // by the proxy, last
 	gone     string                      // an address where no server is, which the proxy knows too
 	frontend string                      // the proxy's own, for HTTPS
@@ -36,14 +42,20 @@ func newFronted(t *testing.T) *fronted {
 	config := databaseConfig(t)
 	config.TrustedProxies, _ = parseProxies("127.0.0.1")
 	b := &fronted{server: start(t, config), gone: freeAddress(t), frontend: freeAddress(t)}
-	spy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	b.spy = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		header := r.Header.Clone()
 		header.Set("Host", r.Host)
 		if strings.HasPrefix(r.URL.Path, "/api") {
 			b.asked.Store(&header)
 		}
+		if b.cut.Load() && r.Method != "GET" {
+			_, _ = io.Copy(io.Discard, r.Body)
+			b.arrived.Add(1)
+			panic(http.ErrAbortHandler)
+		}
 		b.server.program.serveHTTP(w, r)
-	}))
+	})
+	spy := httptest.NewServer(b.spy)
 	t.Cleanup(spy.Close)
 	b.address = strings.TrimPrefix(spy.URL, "http://")
 	return b
@@ -79,10 +91,7 @@ func (b *fronted) startProxy(t *testing.T, command *exec.Cmd) *running {
 // mustProxy: through the proxy all is as it should be, from HSTS to a stream of events.
 func (b *fronted) mustProxy(t *testing.T, proxied *running) {
 	t.Helper()
-	access, _ := proxied.register(t, "John Doe", "john@example.com", oldPassword)
-	for range 6 { // whichever of the two servers has its turn
-		proxied.mustAs(t, access, "POST", "/api/patients/", somePatient, 201)
-	}
+	access := b.mustCreate(t, proxied)
 	lied := http.Header{"Authorization": {"Bearer " + access}, "X-Forwarded-For": {"192.0.2.1"}, "X-Forwarded-Proto": {"http"}}
 	got := proxied.send(t, "GET", "/api/patients/?limit=1", lied, nil)
 	if !strings.Contains(string(got.body), `"next":"`+proxied.url+`/api/patients/?`) || got.header.Get("Strict-Transport-Security") != "max-age=31536000" {
@@ -100,6 +109,49 @@ func (b *fronted) mustProxy(t *testing.T, proxied *running) {
 		t.Errorf("a large body: %d %v", got.status, err)
 	}
 	b.mustStream(t, proxied, access)
+	b.mustSendOnce(t, proxied, access)
+}
+
+// mustSendOnce: a change that a server has got, and not answered, is sent to no other.
+func (b *fronted) mustSendOnce(t *testing.T, proxied *running, access string) {
+	t.Helper()
+	listener, err := net.Listen("tcp", b.gone)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := &httptest.Server{Listener: listener, Config: &http.Server{Handler: b.spy}}
+	second.Start()
+	defer second.Close()
+	b.cut.Store(true)
+	for _, method := range []string{"POST", "PUT", "PATCH", "DELETE"} {
+		path, body := "/api/patients/2/", somePatient
+		switch method {
+		case "POST":
+			path = "/api/patients/"
+		case "DELETE":
+			body = ""
+		}
+		eventually(t, method+" arrives at a server", 20*time.Second, func() bool { // the proxy leaves out servers that have failed
+			b.arrived.Store(0)
+			got, err := proxied.as(access, method, path, body)
+			arrived := b.arrived.Load()
+			if arrived > 0 && (arrived > 1 || err != nil || got.status != 502) {
+				t.Errorf("%s was sent %d times, and answered %d, %v", method, arrived, got.status, err)
+			}
+			return arrived > 0
+		})
+	}
+	b.cut.Store(false)
+}
+
+// mustCreate: whichever of the two servers has its turn.
+func (b *fronted) mustCreate(t *testing.T, proxied *running) (access string) {
+	t.Helper()
+	access, _ = proxied.register(t, "John Doe", "john@example.com", oldPassword)
+	for range 6 {
+		proxied.mustAs(t, access, "POST", "/api/patients/", somePatient, 201)
+	}
+	return access
 }
 
 // mustStream: an event comes while the stream is open, over HTTP/2.
@@ -128,7 +180,10 @@ func (b *fronted) mustStream(t *testing.T, proxied *running, access string) {
 		t.Fatalf("the stream ends without %s", event)
 	}
 	next("patient.registered")
-	proxied.mustAs(t, access, "DELETE", "/api/patients/1/", "", 204)
+	eventually(t, "a patient is removed", 20*time.Second, func() bool { // nginx answers 502 where a server takes no connection
+		got, err := proxied.as(access, "DELETE", "/api/patients/1/", "")
+		return err == nil && got.status == 204
+	})
 	next("patient.removed")
 }
 
@@ -160,7 +215,7 @@ func TestNginx(t *testing.T) {
 	plain := freeAddress(t)
 	config := replaced(t, readDeploy(t, "proxy/nginx.conf"),
 		"127.0.0.1:8001", b.address, "127.0.0.1:8002", b.gone, "listen 80 ", "listen "+plain+" ", "listen 443 ", "listen "+b.frontend+" ",
-		"/etc/nginx/tls/", dir+"/", "/var/log/nginx/", dir+"/", "http {", "http { "+nginxDirs(dir))
+		"fail_timeout=5s", "fail_timeout=1s", "/etc/nginx/tls/", dir+"/", "/var/log/nginx/", dir+"/", "http {", "http { "+nginxDirs(dir))
 	path := filepath.Join(dir, "nginx.conf")
 	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
@@ -220,17 +275,39 @@ func TestCaddy(t *testing.T) {
 	if err != nil {
 		t.Skip("Caddy is not installed, so deploy/proxy/Caddyfile was not tried")
 	}
-	b := newFronted(t)
+	text, err := exec.Command(program, "version").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	version := make([]int, 3)
+	if n, _ := fmt.Sscanf(strings.TrimPrefix(string(text), "v"), "%d.%d.%d", &version[0], &version[1], &version[2]); n == 3 && slices.Compare(version, []int{2, 11, 2}) < 0 {
+		t.Skipf("Caddy %s is older than 2.11.2, which deploy/proxy/Caddyfile is for", text)
+	}
+	t.Run("as it is", func(t *testing.T) {
+		t.Parallel()
+		b := newFronted(t)
+		b.mustProxy(t, b.startCaddy(t, program))
+	})
+	t.Run("without checks of health", func(t *testing.T) { // which leave a dead server out before many requests meet it
+		t.Parallel()
+		b := newFronted(t)
+		b.mustCreate(t, b.startCaddy(t, program, "health_uri", "# uri", "health_interval", "# interval", "health_timeout", "# timeout"))
+	})
+}
+
+// startCaddy runs it with the configuration, in which other texts are put.
+func (b *fronted) startCaddy(t *testing.T, program string, others ...string) *running {
+	t.Helper()
 	dir := t.TempDir()
 	_, port, _ := net.SplitHostPort(b.frontend)
 	path := filepath.Join(dir, "Caddyfile")
-	config := replaced(t, readDeploy(t, "proxy/Caddyfile"), "admin off\n", "admin off\n\tauto_https disable_redirects\n") // port 80 is root's
+	others = append(others, "admin off\n", "admin off\n\tauto_https disable_redirects\n") // port 80 is root's
+	config := replaced(t, readDeploy(t, "proxy/Caddyfile"), others...)
 	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	command := exec.Command(program, "run", "--config", path, "--adapter", "caddyfile")
 	command.Env = append(os.Environ(), "HOME="+dir, "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir, "CARELOG_SITE=localhost:"+port,
 		"CARELOG_SERVERS="+b.address+" "+b.gone)
-	proxied := b.startProxy(t, command)
-	b.mustProxy(t, proxied)
+	return b.startProxy(t, command)
 }

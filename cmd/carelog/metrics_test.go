@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -107,7 +108,12 @@ func load(t *testing.T, server *running, users, changes int) {
 // nobody, and that no event had to be read from the log.
 func TestMetrics(t *testing.T) {
 	t.Parallel()
-	server := start(t, databaseConfig(t))
+	config := databaseConfig(t)
+	listen(t, &config, "billing")
+	dir, expires := t.TempDir(), time.Now().Add(time.Hour)
+	config.NATSCert, config.NATSKey = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	writeCertificateUntil(t, config.NATSCert, config.NATSKey, expires)
+	server := start(t, config)
 	load(t, server, 4, 10)
 	const events = 7 + 40
 	got := server.scrape(t)
@@ -141,6 +147,7 @@ func TestMetrics(t *testing.T) {
 		{46, "carelog_appends_total", []string{"outcome", "stored"}},
 		{3, "carelog_hashing_duration_seconds", nil},
 		{16, "carelog_db_pool_max_connections", nil},
+		{float64(expires.Unix()), "carelog_tls_certificate_expiry_timestamp_seconds", []string{"setting", "CARELOG_NATS_TLS"}},
 	} {
 		if value := got.value(t, want.name, want.labels...); value != want.value {
 			t.Errorf("%s %q is %v, want %v", want.name, want.labels, value, want.value)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	natsserver "github.com/nats-io/nats-server/v2/server"
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/crypto/bcrypt"
 )
 
@@ -46,7 +47,7 @@ func isLoopback(address string) bool {
 }
 
 // natsOptions reads the files that the settings name.
-func (c *Config) natsOptions(logger *slog.Logger) (natsOptions, error) {
+func (c *Config) natsOptions(to prometheus.Registerer, logger *slog.Logger) (natsOptions, error) {
 	options := natsOptions{
 		Dir:      filepath.Join(c.DataDir, "nats"),
 		MaxBytes: c.StreamMaxBytes,
@@ -64,7 +65,7 @@ func (c *Config) natsOptions(logger *slog.Logger) (natsOptions, error) {
 		return options, fmt.Errorf("CARELOG_NATS_SUBSCRIBERS: nobody is in %s: %s", c.NATSSubscribers, subscriberMend)
 	}
 	_, pair := c.keyPairs()
-	options.TLS, err = pair.tlsConfig(logger)
+	options.TLS, err = pair.tlsConfig(to, logger)
 	return options, err
 }
 

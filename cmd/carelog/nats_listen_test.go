@@ -60,7 +60,7 @@ func TestListeningIsRefused(t *testing.T) {
 		if err := os.WriteFile(config.NATSSubscribers, []byte(test.subscribers), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		options, err := config.natsOptions(slog.New(slog.DiscardHandler))
+		options, err := config.natsOptions(nil, slog.New(slog.DiscardHandler))
 		if err == nil {
 			err = newNATS(options).Run(t.Context())
 		}
@@ -69,7 +69,7 @@ func TestListeningIsRefused(t *testing.T) {
 		}
 	}
 	config := Config{NATSListen: "127.0.0.1:0", NATSSubscribers: "/not/there"}
-	if _, err := config.natsOptions(nil); err == nil || !strings.Contains(err.Error(), "CARELOG_NATS_SUBSCRIBERS: ") {
+	if _, err := config.natsOptions(nil, nil); err == nil || !strings.Contains(err.Error(), "CARELOG_NATS_SUBSCRIBERS: ") {
 		t.Errorf("no file: %v", err)
 	}
 }

@@ -216,6 +216,36 @@ func TestEveryAlarmTellsWhatToDo(t *testing.T) {
 	}
 }
 
+// TestPodsAreScraped as a job that the alarms mean, by what the pods really have.
+func TestPodsAreScraped(t *testing.T) {
+	jobs := readYAML[struct {
+		ScrapeConfigs []struct {
+			JobName        string `yaml:"job_name"`
+			RelabelConfigs []struct {
+				SourceLabels []string `yaml:"source_labels"`
+				Regex        string
+			} `yaml:"relabel_configs"`
+		} `yaml:"scrape_configs"`
+	}](t, readFile(t, observability+"/prometheus-kubernetes.yaml")).ScrapeConfigs
+	pod := readYAML[manifest](t, readDeploy(t, "kubernetes/base/deployment.yaml")).Spec.Template
+	has := map[string]string{
+		"__meta_kubernetes_pod_label_app_kubernetes_io_name": pod.Metadata.Labels["app.kubernetes.io/name"],
+		"__meta_kubernetes_pod_container_port_name":          pod.Spec.Containers[0].Ports[0].Name,
+	}
+	if len(jobs) != 1 || !strings.HasPrefix(jobs[0].JobName, "carelog") {
+		t.Fatalf("%+v", jobs)
+	}
+	for _, rule := range jobs[0].RelabelConfigs {
+		if label := rule.SourceLabels[0]; rule.Regex != has[label] {
+			t.Errorf("it wants %s=%q, and the pods have %q", label, rule.Regex, has[label])
+		}
+		delete(has, rule.SourceLabels[0])
+	}
+	if len(has) > 0 {
+		t.Errorf("it does not ask for %v", has)
+	}
+}
+
 // TestAlarmsAreRaised has promtool run the tests of the alarms, and read all queries
 // and the example of a configuration by Prometheus's own parser.
 func TestAlarmsAreRaised(t *testing.T) {

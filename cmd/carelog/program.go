@@ -57,14 +57,13 @@ func newProgram(config Config, logger *slog.Logger) (*program, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: set CARELOG_ADDR to another address, or to port 0 for any that is free", err)
 	}
-	pair, _ := config.keyPairs()
-	tlsConfig, err := pair.tlsConfig(logger)
-	if err != nil {
-		return nil, errors.Join(err, listener.Close())
-	}
-	p := &program{config: config, logger: logger, listener: listener, tls: tlsConfig, running: make(chan struct{}), notify: func(string) {}, registry: events.NewRegistry()}
+	p := &program{config: config, logger: logger, listener: listener, running: make(chan struct{}), notify: func(string) {}, registry: events.NewRegistry()}
 	if p.metrics, err = newMetrics(config, logger); err != nil {
 		return nil, errors.Join(err, listener.Close())
+	}
+	pair, _ := config.keyPairs()
+	if p.tls, err = pair.tlsConfig(p.metrics.process, logger); err != nil {
+		return nil, errors.Join(err, p.Close())
 	}
 	starting := httpapi.Starting(p.metrics.besideAPI())
 	p.handler.Store(&starting)
@@ -77,11 +76,9 @@ func newProgram(config Config, logger *slog.Logger) (*program, error) {
 		})
 	}
 	if config.NATSURL == "" {
-		options, err := config.natsOptions(logger)
+		options, err := config.natsOptions(p.metrics.process, logger)
 		if err != nil {
-			listener.Close()
-			p.metrics.close()
-			return nil, err
+			return nil, errors.Join(err, p.Close())
 		}
 		p.nats = newNATS(options)
 	}
