@@ -87,7 +87,7 @@ swagger-ui: ## write the files of the API page that are not ours anew, from npm:
 	httpapi/docs/update.sh
 
 .PHONY: verify
-verify: build ## check format, vet, staticcheck, generated files and import rules
+verify: build ## check format, vet, staticcheck, generated files, import rules, and that openapi.yaml describes every route
 	@unformatted=$$(gofmt -l $$(go list -f '{{.Dir}}' ./...)); \
 		[ -z "$$unformatted" ] || { printf 'gofmt would change:\n%s\n' "$$unformatted" >&2; exit 1; }
 	go vet ./...
@@ -96,6 +96,7 @@ verify: build ## check format, vet, staticcheck, generated files and import rule
 		after=$$(git status --porcelain; git diff | cksum); \
 		[ "$$before" = "$$after" ] || { echo "go generate has changed files: commit what it makes" >&2; exit 1; }
 	go test -run Import ./events
+	go test -run Described ./httpapi
 
 .PHONY: clean
 clean: ## remove what was built; .carelog stays, it holds data

@@ -17,6 +17,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/carelog/carelog/httpapi/openapi/openapitest"
 )
 
 // TestHTTPS serves what HTTP does, streams too, over HTTP/2 and HTTP/1.1.
@@ -215,7 +217,7 @@ func clientTrusting(t *testing.T, trusted string, http2 bool) *http.Client {
 	transport.Protocols.SetHTTP1(!http2)
 	transport.Protocols.SetHTTP2(http2)
 	t.Cleanup(transport.CloseIdleConnections)
-	return &http.Client{Timeout: 30 * time.Second, Transport: transport}
+	return &http.Client{Timeout: 30 * time.Second, Transport: openapitest.Transport(t, transport)}
 }
 
 // trustsServer shakes hands with the server.

@@ -53,7 +53,7 @@ func TestComposeByHand(t *testing.T) {
 		env := environment(name)
 		env["CARELOG_ADDR"] = freeAddress(t) // in place of a network of its own
 		stop := i.serve(t, env)
-		servers = append(servers, &running{url: "http://" + env["CARELOG_ADDR"], client: &http.Client{Timeout: 30 * time.Second}, stop: stop})
+		servers = append(servers, &running{url: "http://" + env["CARELOG_ADDR"], client: newClient(t), stop: stop})
 	}
 	access, _ := servers[0].register(t, "John Doe", "john@example.com", "securepassword123")
 	servers[0].mustAs(t, access, "POST", "/api/patients/", somePatient, 201)

@@ -78,6 +78,18 @@ func TestNatsStreamIsMadeAsDesigned(t *testing.T) {
 	}
 }
 
+func TestANatsStreamThatThereIsNoRoomFor(t *testing.T) {
+	for what, conn := range map[string]*Conn{"create": testBus(t), "update": testBus(t)} {
+		if what == "update" {
+			newCarrier(t, conn)
+		}
+		c := NewCarrier(CarrierConfig{Conn: conn, LogID: testLog, Stream: StreamConfig{MaxBytes: 1 << 40}})
+		if _, err := c.Resume(t.Context()); err == nil || !strings.Contains(err.Error(), what) || !strings.Contains(err.Error(), "lower CARELOG_STREAM_MAX_BYTES") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
 func TestCarrierGoesOnWhereTheNatsStreamEnds(t *testing.T) {
 	conn := testBus(t)
 	c := NewCarrier(CarrierConfig{Conn: conn, LogID: testLog})

@@ -83,7 +83,7 @@ func ensureStream(ctx context.Context, js jetstream.JetStream, cfg StreamConfig,
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		stream, err = js.CreateStream(ctx, wanted(jetstream.StreamConfig{}, cfg, log))
 		if err != nil {
-			return nil, fmt.Errorf("create the NATS stream %s: %w", cfg.Name, err)
+			return nil, fmt.Errorf("create the NATS stream %s: %w", cfg.Name, explain(err))
 		}
 		return stream, nil
 	}
@@ -100,9 +100,21 @@ func ensureStream(ctx context.Context, js jetstream.JetStream, cfg StreamConfig,
 	}
 	stream, err = js.UpdateStream(ctx, want)
 	if err != nil {
-		return nil, fmt.Errorf("update the NATS stream %s: %w", cfg.Name, err)
+		return nil, fmt.Errorf("update the NATS stream %s: %w", cfg.Name, explain(err))
 	}
 	return stream, nil
+}
+
+// noRoom is the code of NATS for a stream that is to have more room than the server may
+// take.
+const noRoom = 10047
+
+// explain tells what to do about an error, where that is known.
+func explain(err error) error {
+	if refused, ok := errors.AsType[*jetstream.APIError](err); ok && refused.ErrorCode == noRoom {
+		return fmt.Errorf("%w: lower CARELOG_STREAM_MAX_BYTES, or give JetStream more room (max_file_store of the NATS server, and the disk)", err)
+	}
+	return err
 }
 
 // wanted is the configuration have with our settings; all others stay.
