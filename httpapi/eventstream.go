@@ -88,6 +88,9 @@ func (a *api) follow(ctx context.Context, out *outgoing, asked eventsAsked) endO
 		}
 		live = true
 		for _, e := range news {
+			if ctx.Err() != nil {
+				return whyEnded(ctx, ctx.Err())
+			}
 			if e.Type.Entity() == events.User && slices.Contains(e.Tags, events.UserTag(asked.user.User)) {
 				// What the user may see may end here: what came before is seen, and what
 				// follows only if it does not.

@@ -21,8 +21,10 @@ func TestTheExampleFollows(t *testing.T) {
 		t.Fatalf("%v: %s", err, output)
 	}
 	broker := startNATS(t, t.TempDir(), -1)
-	server := start(t, testConfig(t, map[string]string{"DATABASE_URL": pgtest.New(t), "CARELOG_JWT_SECRET": testSecret, "NATS_URL": broker.ClientURL()}))
+	config := testConfig(t, map[string]string{"DATABASE_URL": pgtest.New(t), "CARELOG_JWT_SECRET": testSecret, "NATS_URL": broker.ClientURL()})
+	server := start(t, config)
 	access, _ := server.register(t, "John Doe", "john@example.com", oldPassword)
+	expectCarelog(t, config, "", "user 1 has role auditor\n", "users", "grant", "1", "auditor")
 	server.mustAs(t, access, "POST", "/api/patients/", somePatient, 201)
 	dir := t.TempDir()
 	for _, nats := range []string{broker.ClientURL(), ""} {
@@ -45,17 +47,19 @@ func TestTheExampleFollows(t *testing.T) {
 			}
 		}
 		if nats != "" {
-			expect("2: user 1 has a new patient, Alice Smith")
+			expect("1: user.registered user/1")
+			expect("2: user.role_granted user/1")
+			expect("3: user 1 has a new patient, Alice Smith")
 			server.mustAs(t, access, "POST", "/api/doctors/", doctorBody("Sarah", "sarah@example.com"), 201)
-			expect("3: doctor.registered doctor/1")
+			expect("4: doctor.registered doctor/1")
 		}
 		server.mustAs(t, access, "POST", "/api/patients/mappings/", `{"patient":1,"doctor":1}`, 201)
 		if nats != "" {
-			expect("4: mapping.created mapping/1")
+			expect("5: mapping.created mapping/1")
 			server.mustAs(t, access, "DELETE", "/api/patients/mappings/delete/1/", "", 204)
-			expect("5: mapping.removed mapping/1")
+			expect("6: mapping.removed mapping/1")
 		} else {
-			expect("6: mapping.created mapping/2")
+			expect("7: mapping.created mapping/2")
 		}
 		if err := example.Process.Signal(os.Interrupt); err != nil {
 			t.Fatal(err)

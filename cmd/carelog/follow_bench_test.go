@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -21,6 +22,7 @@ import (
 	"github.com/carelog/carelog/commands"
 	"github.com/carelog/carelog/events"
 	"github.com/carelog/carelog/events/client"
+	"github.com/carelog/carelog/events/cloudevent"
 	"github.com/carelog/carelog/eventstore/pgtest"
 )
 
@@ -141,8 +143,18 @@ func (r *running) measureIdle(b *testing.B, access string, readers int) int64 {
 // event by event.
 func (r *running) measureFollowers(b *testing.B, access, by, natsURL string, rate, followers int) (late []time.Duration) {
 	b.Helper()
-	var head int64
-	_, _, head = eventsPage(b, r, access, "?limit=1")
+	var page struct {
+		Results []json.RawMessage
+		Head    events.Position
+	}
+	if err := json.Unmarshal(r.mustAs(b, access, "GET", "/api/events/?limit=1", "", 200).body, &page); err != nil {
+		b.Fatal(err)
+	}
+	event, err := cloudevent.Parse(page.Results[0])
+	if err != nil {
+		b.Fatal(err)
+	}
+	head := page.Head
 	ctx, cancel := context.WithCancel(b.Context())
 	defer cancel()
 	var all errgroup.Group
@@ -166,7 +178,7 @@ func (r *running) measureFollowers(b *testing.B, access, by, natsURL string, rat
 					return err
 				}
 				defer conn.Close()
-				err = client.Follow(ctx, client.Config{URL: r.url, NATS: conn, Token: func(context.Context) (string, error) { return access, nil }}, events.Position(head),
+				err = client.Follow(ctx, client.Config{URL: r.url, NATS: conn, Log: event.Log, Token: func(context.Context) (string, error) { return access, nil }}, head,
 					func(_ context.Context, e client.Event) error {
 						if note(e.RecordedAt); int64(len(results[i])) == total {
 							return errEnough

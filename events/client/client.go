@@ -27,7 +27,7 @@ type Config struct {
 	Domain string     // the JetStream domain: "carelog" for who has an account of `carelog subscribers`; default none
 	Name   string     // begins the names of consumers, where the account's permissions ask for that; default none
 
-	Log   uuid.UUID     // whose positions these are; default any log
+	Log   uuid.UUID     // whose positions these are, which is in every event; needed to go on after a position
 	Types []events.Type // only events of these types; default all
 	Tags  []events.Tag  // only events that have all of these tags; default all
 
@@ -78,17 +78,20 @@ func (e *StatusError) Error() string { return fmt.Sprintf("Carelog answers %d: %
 
 // Follow hands over the events after a position, one after the other, until the
 // context ends or the handler fails; it returns that error. It also fails with an
-// [OtherLogError], a [BeyondError] or a [StatusError].
+// [OtherLogError], a [BeyondError], a [StatusError] or [ErrNotAll].
 func Follow(ctx context.Context, config Config, after events.Position, handle func(context.Context, Event) error) error {
 	f, err := newFollower(config, after, handle)
 	if err != nil {
 		return err
 	}
 	for try := 0; ; try++ {
+		before := f.position
 		err := f.catchUp(ctx)
 		if err == nil {
-			try = 0
 			err = f.live(ctx)
+		}
+		if err == nil || f.position > before {
+			try = 0
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -120,6 +123,9 @@ type follower struct {
 func newFollower(config Config, after events.Position, handle func(context.Context, Event) error) (*follower, error) {
 	if config.URL == "" || config.Token == nil {
 		return nil, errors.New("follow events: URL and Token are needed")
+	}
+	if after > 0 && config.Log == uuid.Nil {
+		return nil, errors.New("follow events: to go on after a position, set Config.Log to the Event.Log that came with it: a position of another log means another event")
 	}
 	if config.Stream == "" {
 		config.Stream = "CARELOG"
@@ -178,6 +184,8 @@ func (f *follower) checkLog(log uuid.UUID) error {
 	}
 	return nil
 }
+
+func (f *follower) wantsAll() bool { return len(f.config.Types) == 0 && len(f.config.Tags) == 0 }
 
 func (f *follower) wants(e events.Recorded) bool {
 	if len(f.config.Types) > 0 && !slices.Contains(f.config.Types, e.Type) {

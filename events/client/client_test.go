@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -40,6 +41,7 @@ type server struct {
 	tokens int // that were given out
 	asked  int
 	refuse func(n int) int // the status of the nth answer
+	hidden events.Position // an event that the API does not show
 }
 
 func newServer(t *testing.T) *server {
@@ -133,7 +135,9 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			answer["next"] = i
 			break
 		}
-		results = append(results, cloudevent.Append(nil, s.log, s.evs[i]))
+		if s.evs[i].Position != s.hidden {
+			results = append(results, cloudevent.Append(nil, s.log, s.evs[i]))
+		}
 	}
 	answer["results"] = results
 	_ = json.NewEncoder(w).Encode(answer)
@@ -144,7 +148,11 @@ func (s *server) follow(after events.Position, n int, seen func(Event) error) (p
 	ctx, cancel := context.WithTimeout(s.t.Context(), 20*time.Second)
 	defer cancel()
 	enough := errors.New("enough")
-	err = Follow(ctx, s.config, after, func(_ context.Context, e Event) error {
+	config := s.config
+	if after > 0 && config.Log == uuid.Nil {
+		config.Log = s.log
+	}
+	err = Follow(ctx, config, after, func(_ context.Context, e Event) error {
 		positions = append(positions, e.Position)
 		if seen != nil {
 			if err := seen(e); err != nil {
@@ -245,6 +253,7 @@ func TestFollowFilters(t *testing.T) {
 	s := newServer(t)
 	s.config.Types = []events.Type{events.PatientRemovedType}
 	s.config.Tags = []events.Tag{"patient:8"}
+	s.config.Log = s.log
 	s.config.HTTP = &http.Client{Transport: roundTripper(func(r *http.Request) {
 		if q := r.URL.Query(); q.Get("types") != "patient.removed" || q.Get("tags") != "patient:8" {
 			t.Errorf("asked %s", r.URL)
@@ -306,4 +315,106 @@ func TestFollowEnds(t *testing.T) {
 	if err := Follow(t.Context(), Config{}, 0, nil); err == nil {
 		t.Error("nothing is configured")
 	}
+	if err := Follow(t.Context(), s.config, 1, nil); err == nil || !strings.Contains(err.Error(), "Config.Log") {
+		t.Errorf("a position without its log: %v", err)
+	}
+}
+
+// TestFollowWithoutAStream, which is gone and not made again: events come over HTTP, and
+// who does not want to go on need not wait.
+func TestFollowWithoutAStream(t *testing.T) {
+	s := newServer(t)
+	s.add(false)
+	var stopped time.Time
+	got, err := s.follow(0, 20, func(e Event) error {
+		if e.Position == 1 {
+			if err := s.js.DeleteStream(t.Context(), "CARELOG"); err != nil {
+				return err
+			}
+		}
+		s.add(true)
+		stopped = time.Now()
+		return nil
+	})
+	if err != nil || !consecutive(got, 1) || len(got) != 20 || time.Since(stopped) > 3*time.Second {
+		t.Errorf("%v: %v, %v after the end", err, got, time.Since(stopped))
+	}
+}
+
+// TestFollowWaitsForWhatIsMissing: an event that the API does not have, as when commits
+// were lost that had been published, is not handed over, nor is any of those before it
+// left out.
+func TestFollowWaitsForWhatIsMissing(t *testing.T) {
+	s := newServer(t)
+	for range 3 {
+		s.add(true)
+	}
+	got, err := s.follow(0, 7, func(e Event) error {
+		if e.Position == 3 {
+			go func() { // once it follows
+				for s.consumers() == 0 {
+					time.Sleep(time.Millisecond)
+				}
+				ahead := &nats.Msg{
+					Subject: "carelog.events.patient.removed", Header: nats.Header{positionHeader: {"7"}},
+					Data: cloudevent.Append(nil, s.log, events.Recorded{Event: events.Event{ID: uuid.New(), Type: events.PatientRemovedType, SchemaVersion: 1,
+						Data: json.RawMessage(`{"patient_id":7,"owner_id":1}`), Metadata: json.RawMessage(`{}`)}, Position: 7}),
+				}
+				if _, err := s.js.PublishMsg(t.Context(), ahead); err != nil {
+					t.Error(err)
+				}
+				for range 4 {
+					s.add(true)
+				}
+			}()
+		}
+		return nil
+	})
+	if err != nil || !consecutive(got, 1) || len(got) != 7 {
+		t.Errorf("%v: %v", err, got)
+	}
+}
+
+// TestFollowByWhoDoesNotSeeAll fails where NATS carries more than the API shows.
+func TestFollowByWhoDoesNotSeeAll(t *testing.T) {
+	s := newServer(t)
+	for range 3 {
+		s.add(true)
+	}
+	s.hidden = 2
+	if got, err := s.follow(0, 3, nil); !errors.Is(err, ErrNotAll) || len(got) != 0 {
+		t.Errorf("with NATS: %v, %v", got, err)
+	}
+	s.config.NATS = nil
+	if got, err := s.follow(0, 2, nil); err != nil || !slices.Equal(got, []events.Position{1, 3}) {
+		t.Errorf("over HTTP alone: %v, %v", got, err)
+	}
+}
+
+// TestFollowLeavesNoConsumer.
+func TestFollowLeavesNoConsumer(t *testing.T) {
+	s := newServer(t)
+	s.add(false)
+	for range 3 {
+		_, err := s.follow(0, 5, func(e Event) error {
+			s.add(false)
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := s.consumers(); n != 0 {
+		t.Errorf("%d consumers are left", n)
+	}
+}
+
+// consumers is how many the stream has.
+func (s *server) consumers() int {
+	stream, err := s.js.Stream(s.t.Context(), "CARELOG")
+	if err != nil {
+		s.t.Error(err)
+		return -1
+	}
+	return stream.CachedInfo().State.Consumers
 }

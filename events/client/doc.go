@@ -6,8 +6,9 @@
 //		URL:   "https://carelog.example.com",
 //		Token: login,           // answers an access token
 //		NATS:  connection,      // a *nats.Conn; nil: over HTTP alone
-//	}, stored, func(ctx context.Context, e client.Event) error {
-//		// handle e, and store e.Position together with what came of it
+//		Log:   stored.Log,      // the zero UUID at first
+//	}, stored.Position, func(ctx context.Context, e client.Event) error {
+//		// handle e, and store e.Log and e.Position together with what came of it
 //		return nil
 //	})
 //
@@ -15,13 +16,14 @@
 //
 //   - Events come in order of position, each once as long as Follow runs. After a
 //     restart it goes on after the position that it is given: store that of the last
-//     event in the same transaction as what the event led to, and each is handled
+//     event, and its log, in the same transaction as what the event led to, and each is handled
 //     exactly once.
 //   - Whatever is lost on the way (a connection, the NATS stream, an event in it) is
 //     noticed by the positions, which have no gaps, and read over HTTP. While NATS is
 //     away, events come over HTTP, some seconds later.
 //   - Over HTTP a user gets only the events that the user may see, while NATS carries all:
-//     with NATS the token must be an auditor's, or what is read over HTTP would have gaps.
+//     with NATS the token must be an auditor's, or what is read over HTTP would have gaps
+//     ([ErrNotAll]; where Types or Tags are asked for, that cannot be noticed).
 //   - The events of another log are never handed over: [OtherLogError]. A log gets another
 //     id when it is restored or imported; then positions mean other events, and
 //     whoever follows has to start over, with position 0 and without Config.Log.

@@ -27,7 +27,11 @@ type page struct {
 // catchUp hands over what is in the log, up to its head.
 func (f *follower) catchUp(ctx context.Context) error { return f.fill(ctx, 0) }
 
-// fill hands over what is in the log up to a position at least; 0: to the head.
+// ErrNotAll is answered where events come over NATS, which carries all, and the API
+// does not show all to the token's user: what NATS misses would be missing without a word.
+var ErrNotAll = errors.New("the API shows the token's user only a part of the events: with NATS it must be an auditor's")
+
+// fill hands over what is in the log up to a position, if it has come so far; 0: to the head.
 func (f *follower) fill(ctx context.Context, until events.Position) error {
 	for {
 		page, err := f.page(ctx)
@@ -36,6 +40,9 @@ func (f *follower) fill(ctx context.Context, until events.Position) error {
 		}
 		if page.Head < f.position {
 			return &BeyondError{Position: f.position, Head: page.Head}
+		}
+		if page.Next-f.position != events.Position(len(page.Results)) && f.wantsAll() && f.config.NATS != nil {
+			return ErrNotAll
 		}
 		for _, document := range page.Results {
 			if err := f.take(ctx, document); err != nil {

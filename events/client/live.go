@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"strconv"
@@ -22,13 +23,13 @@ func (f *follower) live(ctx context.Context) error {
 		pause(ctx, f.config.Poll)
 		return nil
 	}
-	messages, err := f.subscribe(ctx)
+	messages, stop, err := f.subscribe(ctx)
 	if err != nil {
 		pause(ctx, f.config.Poll) // meanwhile HTTP has to do
 		f.config.Logger.Warn("events come over HTTP: NATS cannot be followed", "error", err)
 		return nil
 	}
-	defer messages.Stop()
+	defer stop()
 	if err := f.catchUp(ctx); err != nil { // what happened until then
 		return err
 	}
@@ -53,6 +54,9 @@ func (f *follower) live(ctx context.Context) error {
 			if err := f.fill(ctx, events.Position(position)-1); err != nil {
 				return err
 			}
+			if f.position < events.Position(position)-1 { // nor does the API have it
+				return &passing{fmt.Errorf("event %d came over NATS, and the log ends at %d", position, f.position)}
+			}
 		}
 		if err := f.take(ctx, message.Data()); err != nil {
 			return err
@@ -67,24 +71,45 @@ func (f *follower) next(ctx context.Context, messages jetstream.MessagesContext)
 	return messages.Next(jetstream.NextContext(ctx))
 }
 
-// subscribe begins a consumer of what comes onto the NATS stream from now on. It is an
-// ordered one, in the server's memory: the position is all that needs to be remembered.
-func (f *follower) subscribe(ctx context.Context) (jetstream.MessagesContext, error) {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
+// subscribe begins a consumer of what comes onto the NATS stream from now on, in the
+// server's memory: the position is all that needs to be remembered. It is not one of
+// the client library's ordered consumers: these try for ever, whatever the context says,
+// and that nothing is missing the positions tell anyway.
+func (f *follower) subscribe(ctx context.Context) (messages jetstream.MessagesContext, stop func(), err error) {
 	js, err := jetstream.New(f.config.NATS)
 	if f.config.Domain != "" {
 		js, err = jetstream.NewWithDomain(f.config.NATS, f.config.Domain)
 	}
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	consumer, err := js.OrderedConsumer(ctx, f.config.Stream, jetstream.OrderedConsumerConfig{
-		NamePrefix:    f.config.Name,
-		DeliverPolicy: jetstream.DeliverNewPolicy,
+	making, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	name := f.config.Name + rand.Text()
+	consumer, err := js.CreateConsumer(making, f.config.Stream, jetstream.ConsumerConfig{
+		Name:              name,
+		DeliverPolicy:     jetstream.DeliverNewPolicy,
+		AckPolicy:         jetstream.AckNonePolicy,
+		InactiveThreshold: time.Minute, // where it cannot be deleted
+		MemoryStorage:     true,
+		Replicas:          1,
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return consumer.Messages()
+	remove := func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		if f.config.NATS.IsConnected() {
+			_ = js.DeleteConsumer(ctx, f.config.Stream, name) // or else it is forgotten in a while
+		}
+	}
+	if messages, err = consumer.Messages(); err != nil {
+		remove()
+		return nil, nil, err
+	}
+	return messages, func() {
+		messages.Stop()
+		remove()
+	}, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -234,8 +235,8 @@ func (f *Follower) Close() {
 	f.hub.followers--
 }
 
-// Next answers the events that follow the last that it has answered, as soon as
-// there are some, in order and without a gap; none when the context ends. It fails with
+// Next answers the events that follow the last that it has answered, 500 at most, as
+// soon as there are some, in order and without a gap; none when the context ends. It fails with
 // [ErrSlow] when they are kept no more (they are in the log), [ErrWentBack] and
 // [ErrStopped].
 func (f *Follower) Next(ctx context.Context) ([]Event, error) {
@@ -270,8 +271,10 @@ func (f *Follower) take() (found []Event, news <-chan struct{}, err error) {
 	if behind > len(h.recent) {
 		return nil, nil, ErrSlow
 	}
-	f.position = h.head
-	return h.recent[len(h.recent)-behind:], nil, nil
+	// A copy of a part: what is kept for all is not held by one who is slow.
+	found = slices.Clone(h.recent[len(h.recent)-behind:][:min(behind, readLimit)])
+	f.position = found[len(found)-1].Position
+	return found, nil, nil
 }
 
 // Skip goes on after a position, when what was before has been read from the log.

@@ -1,10 +1,11 @@
 // Command example prints the events of a Carelog, and goes on with what happens. It
-// keeps the position of the last one in a file, so that it goes on there the next time.
+// keeps log and position of the last one in a file, so that it goes on there the next time.
 //
 //	CARELOG_URL=http://127.0.0.1:8000 CARELOG_EMAIL=john@example.com CARELOG_PASSWORD=securepassword123 go run .
 //
-// With NATS_URL new events come over NATS, else over HTTP. A subscriber of `carelog
-// subscribers` sets NATS_DOMAIN=carelog as well.
+// With NATS_URL new events come over NATS, which carries all, so the user must be an auditor
+// (`carelog users grant john@example.com auditor`); else over HTTP. A subscriber of
+// `carelog subscribers` sets NATS_DOMAIN=carelog as well.
 package main
 
 import (
@@ -17,8 +18,6 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
-	"strconv"
-	"strings"
 
 	"github.com/carelog/carelog/events"
 	"github.com/carelog/carelog/events/client"
@@ -44,24 +43,28 @@ func run(ctx context.Context) error {
 		defer connection.Close()
 		config.NATS, config.Domain = connection, os.Getenv("NATS_DOMAIN")
 	}
-	return client.Follow(ctx, config, readPosition(), func(_ context.Context, e client.Event) error {
+	position := readPosition(&config)
+	return client.Follow(ctx, config, position, func(_ context.Context, e client.Event) error {
 		switch p := e.Payload.(type) {
 		case events.PatientRegistered:
 			fmt.Printf("%d: user %d has a new patient, %s %s\n", e.Position, p.OwnerID, p.FirstName, p.LastName)
 		default:
 			fmt.Printf("%d: %s %s\n", e.Position, e.Type, e.Subject)
 		}
-		return os.WriteFile(positionFile, []byte(strconv.FormatInt(int64(e.Position), 10)), 0o600)
+		return os.WriteFile(positionFile, fmt.Appendf(nil, "%s %d\n", e.Log, e.Position), 0o600)
 	})
 }
 
 const positionFile = "position.txt"
 
-// readPosition is where the last run ended.
-func readPosition() events.Position {
+// readPosition is where the last run ended, and of which log that is.
+func readPosition(config *client.Config) (position events.Position) {
 	text, _ := os.ReadFile(positionFile)
-	position, _ := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
-	return events.Position(position)
+	var log string
+	if n, _ := fmt.Sscan(string(text), &log, &position); n == 2 {
+		_ = config.Log.UnmarshalText([]byte(log)) // of a file that is no more what it was nothing is known
+	}
+	return position
 }
 
 // login answers an access token.
