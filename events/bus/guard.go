@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -22,6 +24,7 @@ const GuardSubject = "carelog.subscribers"
 const subscriberMetadata = "carelog-subscriber"
 
 const (
+	maxWaiting   = 16               // requests of a subscriber
 	maxEphemeral = 64               // consumers of a subscriber, beside the durable one
 	maxInactive  = 10 * time.Minute // after which a consumer that nobody reads from is forgotten, unless it is durable
 )
@@ -35,6 +38,7 @@ type Guard struct {
 	conn   *Conn
 	stream string
 	log    *slog.Logger
+	warned atomic.Int64 // when it warned last of a refusal, in Unix nanoseconds
 }
 
 // NewGuard returns the guard of the NATS stream with that name.
@@ -50,25 +54,71 @@ type consumerRequest struct {
 	Action string                   `json:"action,omitempty"`
 }
 
-// Run answers requests until ctx is done, one at a time. Of several processes one
-// answers each.
+// Run answers requests until ctx is done: those of one subscriber one at a time, so that
+// none keeps the others waiting. Of several processes one answers each.
 func (g *Guard) Run(ctx context.Context) error {
-	requests := make(chan *nats.Msg, 64)
+	requests := make(chan *nats.Msg, 8192)
 	subscription, err := g.conn.nc.ChanQueueSubscribe(GuardSubject+".*.>", "carelog", requests)
 	if err != nil {
 		return fmt.Errorf("take requests for consumers: %w", err)
 	}
 	defer func() { _ = subscription.Unsubscribe() }() // fails when the connection is closed, which is as good
+	var workers sync.WaitGroup
+	defer workers.Wait()
+	waiting := map[string]chan *nats.Msg{} // by subscriber; there are no others than have an account
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case request := <-requests:
-			if err := request.Respond(g.answer(ctx, request)); err != nil {
-				g.log.Warn("a request for a consumer could not be answered", "error", err)
+			if request.Reply == "" {
+				continue // nobody would hear the answer
+			}
+			subscriber, _, _ := strings.Cut(strings.TrimPrefix(request.Subject, GuardSubject+"."), ".")
+			queue := waiting[subscriber]
+			if queue == nil {
+				queue = make(chan *nats.Msg, maxWaiting)
+				waiting[subscriber] = queue
+				workers.Go(func() { g.work(ctx, queue) })
+			}
+			select {
+			case queue <- request:
+			default:
+				g.respond(request, tooMany)
 			}
 		}
 	}
+}
+
+// tooMany is answered without a look at the request.
+var tooMany = refuse(fmt.Errorf("more than %d requests of this subscriber are waiting: await their answers", maxWaiting))
+
+// work answers the requests of a subscriber.
+func (g *Guard) work(ctx context.Context, queue <-chan *nats.Msg) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case request := <-queue:
+			g.respond(request, g.answer(ctx, request))
+		}
+	}
+}
+
+func (g *Guard) respond(request *nats.Msg, answer []byte) {
+	if err := request.Respond(answer); err != nil {
+		g.log.Warn("a request for a consumer could not be answered", "error", err)
+	}
+}
+
+// tellRefused warns once a second at most: a subscriber can ask for what is refused as
+// often as it likes.
+func (g *Guard) tellRefused(ctx context.Context, subscriber string, reason error) {
+	level, last, now := slog.LevelDebug, g.warned.Load(), time.Now().UnixNano()
+	if now-last > int64(time.Second) && g.warned.CompareAndSwap(last, now) {
+		level = slog.LevelWarn
+	}
+	g.log.Log(ctx, level, "a consumer is refused", "subscriber", subscriber, "reason", reason)
 }
 
 // answer is JetStream's, or a refusal.
@@ -83,7 +133,7 @@ func (g *Guard) answer(ctx context.Context, msg *nats.Msg) []byte {
 		return refuse(errors.New("the request is not JSON as JetStream's API has it"))
 	}
 	if err := g.allow(ctx, subscriber, name, &request); err != nil {
-		g.log.Warn("a consumer is refused", "subscriber", subscriber, "reason", err)
+		g.tellRefused(ctx, subscriber, err)
 		return refuse(err)
 	}
 	body, err := json.Marshal(request)

@@ -177,6 +177,30 @@ func TestReadAnswersWhatTheFilterLetsThrough(t *testing.T) {
 	}
 }
 
+// TestASlowFollowerHoldsAPart of what is kept, so the end of its token, or a stop, comes
+// after that, and what is kept is not held in memory by who is slow.
+func TestASlowFollowerHoldsAPart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := newLog()
+		hub := startHub(t, log)
+		f := hub.Follow(0)
+		defer f.Close()
+		synctest.Wait() // until it is followed
+		const n = 3*readLimit + 1
+		for range n {
+			log.append(events.DoctorAmendedType, "doctor:1")
+		}
+		time.Sleep(time.Second)
+		for position := 0; position < n; {
+			news, err := f.Next(t.Context())
+			if err != nil || len(news) > readLimit || cap(news) > 2*readLimit || news[0].Position != events.Position(position+1) {
+				t.Fatalf("after %d: %d events with room for %d, %v", position, len(news), cap(news), err)
+			}
+			position += len(news)
+		}
+	})
+}
+
 func TestWhoMaySeeWhat(t *testing.T) {
 	mine, others := Filter{Viewer: history.Viewer{User: 1}}, Filter{Viewer: history.Viewer{User: 2}}
 	for _, c := range []struct {
