@@ -37,8 +37,8 @@ type eventsAsked struct {
 
 // listEvents answers GET /api/events/: the events that the user may see, as
 // CloudEvents in order of position. A page is {"results": [...], "next": the
-// position to go on after, "head": that of the log's last event}: whoever has next at
-// the head has seen everything. Lines are whole up to the head; a stream goes on with
+// position to go on after, "head": that of the log's last event, "source": the log, as in
+// its events}: whoever has next at the head has seen everything. Lines are whole up to the head; a stream goes on with
 // what happens.
 func (a *api) listEvents(w http.ResponseWriter, r *http.Request) error {
 	asked, err := a.eventsAsked(r)
@@ -80,7 +80,9 @@ func (a *api) listEvents(w http.ResponseWriter, r *http.Request) error {
 		dst = strconv.AppendInt(dst, int64(next), 10)
 		dst = append(dst, `,"head":`...)
 		dst = strconv.AppendInt(dst, int64(head), 10)
-		return append(dst, '}')
+		dst = append(dst, `,"source":"`...)
+		dst = append(dst, a.feed.Source()...)
+		return append(dst, `"}`...)
 	})
 }
 

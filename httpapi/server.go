@@ -133,6 +133,9 @@ type History interface {
 
 // Feed answers what happened, and what happens. [feed.Hub] is one.
 type Feed interface {
+	// Source names the log, as in each of its events.
+	Source() string
+
 	// Read answers the events that the filter lets through, after a position and up
 	// to another.
 	Read(ctx context.Context, filter feed.Filter, after, until events.Position) iter.Seq2[feed.Event, error]

@@ -128,7 +128,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	after, _ := strconv.Atoi(r.URL.Query().Get("after"))
 	const limit = 7 // fewer than are asked for
-	answer := map[string]any{"head": len(s.evs), "next": max(after, len(s.evs))}
+	answer := map[string]any{"source": cloudevent.Source(s.log), "head": len(s.evs), "next": max(after, len(s.evs))}
 	results := []json.RawMessage{}
 	for i := after; i < len(s.evs); i++ {
 		if len(results) == limit {
@@ -262,9 +262,16 @@ func TestFollowFilters(t *testing.T) {
 	s.add(false)
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
-	err := Follow(ctx, s.config, 1, func(_ context.Context, e Event) error { return fmt.Errorf("handed over: %v", e.Tags) })
-	if !errors.Is(err, context.DeadlineExceeded) {
+	never := func(_ context.Context, e Event) error { return fmt.Errorf("handed over: %v", e.Tags) }
+	if err := Follow(ctx, s.config, 1, never); !errors.Is(err, context.DeadlineExceeded) {
 		t.Error(err)
+	}
+	s.mu.Lock()
+	s.log = uuid.New()
+	s.mu.Unlock()
+	var other *OtherLogError
+	if err := Follow(t.Context(), s.config, 1, never); !errors.As(err, &other) {
+		t.Errorf("another log, without an event that is asked for: %v", err)
 	}
 }
 

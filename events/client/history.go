@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/carelog/carelog/events"
+	"github.com/carelog/carelog/events/cloudevent"
 )
 
 // requestTimeout bounds a page.
@@ -22,6 +23,7 @@ const requestTimeout = 30 * time.Second
 type page struct {
 	Results    []json.RawMessage `json:"results"`
 	Next, Head events.Position
+	Source     string // the log, though no event is asked for
 }
 
 // catchUp hands over what is in the log, up to its head.
@@ -36,6 +38,13 @@ func (f *follower) fill(ctx context.Context, until events.Position) error {
 	for {
 		page, err := f.page(ctx)
 		if err != nil {
+			return err
+		}
+		log, err := cloudevent.LogOf(page.Source)
+		if err != nil {
+			return fmt.Errorf("follow events: a page of them: %w", err)
+		}
+		if err := f.checkLog(log); err != nil {
 			return err
 		}
 		if page.Head < f.position {

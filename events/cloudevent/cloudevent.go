@@ -50,6 +50,19 @@ type document struct {
 	Data            json.RawMessage `json:"data"`
 }
 
+// Source is the attribute of the events of a log.
+func Source(log uuid.UUID) string { return sourcePrefix + log.String() }
+
+// LogOf is the log that a source names.
+func LogOf(source string) (uuid.UUID, error) {
+	id, ours := strings.CutPrefix(source, sourcePrefix)
+	log, err := uuid.Parse(id)
+	if err != nil || !ours {
+		return uuid.Nil, fmt.Errorf("the source of events is not %s<log id>", sourcePrefix)
+	}
+	return log, nil
+}
+
 // Append appends the document of a recorded event of the log to b. Data and
 // metadata are taken to be valid JSON, which the database's column types assert.
 func Append(b []byte, log uuid.UUID, e events.Recorded) []byte {
@@ -284,9 +297,8 @@ func (d *document) event() (ev Event, err error) {
 	if e.ID, err = uuid.Parse(d.ID); err != nil {
 		return Event{}, fmt.Errorf("id of a CloudEvent: %w", err)
 	}
-	logID, ours := strings.CutPrefix(d.Source, sourcePrefix)
-	if ev.Log, err = uuid.Parse(logID); err != nil || !ours {
-		return Event{}, fmt.Errorf("the source of a CloudEvent is not %s<log id>", sourcePrefix)
+	if ev.Log, err = LogOf(d.Source); err != nil {
+		return Event{}, err
 	}
 	if e.Type, e.SchemaVersion, err = parseType(d.Type); err != nil {
 		return Event{}, err

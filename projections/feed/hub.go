@@ -79,6 +79,9 @@ func NewHub(log Log, logID uuid.UUID, progress Progress, registerer prometheus.R
 	return h
 }
 
+// Source names the log, as in each of its events.
+func (h *Hub) Source() string { return cloudevent.Source(h.logID) }
+
 // While returns a context that ends also when the hub stops, with the cause
 // [ErrStopped]. Done must be called.
 func (h *Hub) While(ctx context.Context) (while context.Context, done func()) {
