@@ -32,7 +32,7 @@ var harms = []harm{
 		`{"stream_name":"CARELOG","config":{"durable_name":"research","name":"research","ack_policy":"explicit","deliver_policy":"all","replay_policy":"instant","description":"changed"}}`},
 	{"a changed consumer, the old way", "API.CONSUMER.DURABLE.CREATE.CARELOG.research", "",
 		`{"stream_name":"CARELOG","config":{"durable_name":"research","ack_policy":"explicit","deliver_policy":"all","replay_policy":"instant","description":"changed again"}}`},
-	{"a request as another", "carelog.subscribers.research.research", "",
+	{"a request as another", "carelog.subscribers.research.research", "_INBOX.mine",
 		`{"stream_name":"CARELOG","config":{"durable_name":"research","name":"research","ack_policy":"explicit","deliver_policy":"all","replay_policy":"instant","description":"of another"}}`},
 	{"a consumer at rest", "API.CONSUMER.PAUSE.CARELOG.research", "", `{"pause_until":"2999-01-01T00:00:00Z"}`},
 	{"a deleted consumer", "API.CONSUMER.DELETE.CARELOG.research", "", ""},
