@@ -79,7 +79,7 @@ func (g *Guard) Run(ctx context.Context) error {
 			if queue == nil {
 				queue = make(chan *nats.Msg, maxWaiting)
 				waiting[subscriber] = queue
-				workers.Go(func() { g.work(ctx, queue) })
+				workers.Go(func() { g.work(ctx, subscriber, queue) })
 			}
 			select {
 			case queue <- request:
@@ -94,13 +94,13 @@ func (g *Guard) Run(ctx context.Context) error {
 var tooMany = refuse(fmt.Errorf("more than %d requests of this subscriber are waiting: await their answers", maxWaiting))
 
 // work answers the requests of a subscriber.
-func (g *Guard) work(ctx context.Context, queue <-chan *nats.Msg) {
+func (g *Guard) work(ctx context.Context, subscriber string, queue <-chan *nats.Msg) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case request := <-queue:
-			g.respond(request, g.answer(ctx, request))
+			g.respond(request, g.answer(ctx, subscriber, request))
 		}
 	}
 }
@@ -122,11 +122,11 @@ func (g *Guard) tellRefused(ctx context.Context, subscriber string, reason error
 }
 
 // answer is JetStream's, or a refusal.
-func (g *Guard) answer(ctx context.Context, msg *nats.Msg) []byte {
+func (g *Guard) answer(ctx context.Context, subscriber string, msg *nats.Msg) []byte {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	defer g.conn.untilLost(cancel)()
-	subscriber, tail, _ := strings.Cut(strings.TrimPrefix(msg.Subject, GuardSubject+"."), ".")
+	tail := strings.TrimPrefix(msg.Subject, GuardSubject+"."+subscriber+".")
 	name, _, _ := strings.Cut(tail, ".")
 	var request consumerRequest
 	if err := json.Unmarshal(msg.Data, &request); err != nil {
