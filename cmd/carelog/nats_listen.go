@@ -69,6 +69,12 @@ func (c *Config) natsOptions(to prometheus.Registerer, logger *slog.Logger) (nat
 	return options, err
 }
 
+// maxPending is how many bytes wait for a client that reads slowly, before it is
+// disconnected: what a subscriber asks for and does not read is held in memory, up to this
+// for each of its 16 connections. It is more than what the clients ask for at once (100
+// to 1000 events), so who reads is not disconnected.
+const maxPending = 8 << 20
+
 // serverOptions are those of the NATS server. Without an address it has the same
 // accounts, so the event stream stays where it is when one is set later.
 func (n *natsServer) serverOptions() (*natsserver.Options, error) {
@@ -116,6 +122,7 @@ func (n *natsServer) serverOptions() (*natsserver.Options, error) {
 		return nil, err
 	}
 	options.MaxConn = 1024
+	options.MaxPending = maxPending
 	if n.options.TLS != nil {
 		options.TLSConfig = n.options.TLS
 		options.TLSTimeout = 2

@@ -142,7 +142,7 @@ func TestSubscribersCommand(t *testing.T) {
 	if subscribers, err := readSubscribers(path); err != nil || len(subscribers) != 2 {
 		t.Errorf("%d subscribers, %v", len(subscribers), err)
 	}
-	if status, stdout, _ := run("accounts"); status != 0 || strings.Count(stdout, "account: CARELOG") != 20 {
+	if status, stdout, _ := run("accounts"); status != 0 || strings.Count(stdout, "account: CARELOG") != 16 {
 		t.Errorf("status %d, %s", status, stdout)
 	}
 }

@@ -62,8 +62,27 @@ func TestNodeFollows(t *testing.T) {
 		return err == nil && consumer.CachedInfo().AckFloor.Stream == 11
 	})
 	billing.stop()
-	server.mustAs(t, john, "POST", "/api/patients/", somePatient, 201)
-	overNATS().prints(t, logLines(t, config, 12, 12))
+	for range 400 {
+		server.mustAs(t, john, "POST", "/api/patients/", somePatient, 201)
+	}
+	killed := overNATS()
+	eventually(t, "it is in the middle of it", 20*time.Second, func() bool { return strings.Count(killed.stdout.String(), "\n") >= 10 })
+	killed.stop()
+	last := 11
+	for line := range strings.Lines(killed.stdout.String()) {
+		last = goesOn(t, line, last)
+	}
+	again := overNATS()
+	eventually(t, "all has come", 40*time.Second, func() bool {
+		position := last
+		for line := range strings.Lines(again.stdout.String()) {
+			position = goesOn(t, line, position)
+		}
+		return position == 411
+	})
+	if last == 411 {
+		t.Errorf("it was killed when all had come")
+	}
 }
 
 // logLines is what a client prints of these positions, by the log itself.

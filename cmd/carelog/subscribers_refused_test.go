@@ -23,7 +23,7 @@ var harms = []harm{
 	{"an event", "carelog.events.patient.registered", "", "{}"},
 	{"an answer as an event", "API.STREAM.INFO.CARELOG", "carelog.events.patient.registered", ""},
 	{"no answer as an event", "API.CONSUMER.MSG.NEXT.CARELOG.billing", "carelog.events.patient.registered", `{"batch":1,"no_wait":true}`},
-	{"an old event as a new one", "API.DIRECT.GET.CARELOG", "carelog.events.patient.registered", `{"seq":1000000}`},
+	{"an old event as a new one", "API.STREAM.MSG.GET.CARELOG", "carelog.events.patient.registered", `{"seq":1}`},
 	{"another NATS stream", "API.STREAM.CREATE.OTHER", "", `{"name":"OTHER","subjects":["other"]}`},
 	{"a NATS stream that copies", "API.STREAM.CREATE.COPY", "", `{"name":"COPY","sources":[{"name":"CARELOG"}]}`},
 	{"an acknowledgement for another", "$JS.ACK.CARELOG.research.1.1.1.0.0", "", "+ACK"},
@@ -102,7 +102,7 @@ func prepareHarm(t *testing.T) *subscribed {
 	}
 	for _, name := range []string{"billing", "research"} {
 		_, js := s.as(t, name)
-		consumer, err := js.CreateConsumer(t.Context(), "CARELOG", jetstream.ConsumerConfig{Durable: name, AckPolicy: jetstream.AckExplicitPolicy, AckWait: time.Hour})
+		consumer, err := js.CreateConsumer(t.Context(), "CARELOG", jetstream.ConsumerConfig{Durable: name, AckPolicy: jetstream.AckExplicitPolicy, AckWait: time.Hour, MaxAckPending: 10})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -137,7 +137,7 @@ func TestSubscribersHarmNobody(t *testing.T) {
 		for _, api := range []string{"$JS.API.", "$JS.carelog.API."} {
 			h.send(t, conn, api)
 			// An answer tells that all before was dealt with.
-			if _, err := js.CreateOrUpdateConsumer(t.Context(), "CARELOG", jetstream.ConsumerConfig{Durable: "billing", AckPolicy: jetstream.AckExplicitPolicy, AckWait: time.Hour}); err != nil {
+			if _, err := js.CreateOrUpdateConsumer(t.Context(), "CARELOG", jetstream.ConsumerConfig{Durable: "billing", AckPolicy: jetstream.AckExplicitPolicy, AckWait: time.Hour, MaxAckPending: 10}); err != nil {
 				t.Fatal(err)
 			}
 			if after := state(t, owner); after != before {

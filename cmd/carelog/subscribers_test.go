@@ -198,3 +198,102 @@ func TestConsumersThatAreRefused(t *testing.T) {
 
 // maxEphemeralConsumers is what events/bus lets a subscriber have.
 const maxEphemeralConsumers = 64
+
+// TestNamesThatConfigurationsKnow: words of the NATS server's configuration are names
+// like others.
+func TestNamesThatConfigurationsKnow(t *testing.T) {
+	t.Parallel()
+	names := []string{"true", "false", "yes", "no", "on", "off", "include", "jetstream", "k8s", "x-1"}
+	s := startSubscribed(t, names...)
+	for _, name := range names {
+		_, js := s.as(t, name)
+		if _, err := js.CreateConsumer(t.Context(), "CARELOG", jetstream.ConsumerConfig{Durable: name}); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestEventsComeInOrder unless a subscriber asks for something else: of its own
+// JetStream would send 1000 before the first is acknowledged.
+func TestEventsComeInOrder(t *testing.T) {
+	t.Parallel()
+	s := startSubscribed(t, "billing")
+	_, js := s.as(t, "billing")
+	for asked, want := range map[int]int{0: 1, 1: 1, 500: 500, -1: -1} {
+		consumer, err := js.CreateOrUpdateConsumer(t.Context(), "CARELOG", jetstream.ConsumerConfig{Durable: "billing", MaxAckPending: asked})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := consumer.CachedInfo().Config.MaxAckPending; got != want {
+			t.Errorf("asked for %d: %d", asked, got)
+		}
+	}
+	if _, err := js.CreateConsumer(t.Context(), "CARELOG", jetstream.ConsumerConfig{AckPolicy: jetstream.AckNonePolicy}); err != nil {
+		t.Errorf("without acknowledgements: %v", err)
+	}
+}
+
+// TestASubscriberReadsNothing of the much that it asks for: it is disconnected, before
+// that fills the server's memory. One who reads gets all of it.
+func TestASubscriberReadsNothing(t *testing.T) {
+	t.Parallel()
+	s := startSubscribed(t, "billing")
+	owner, js := s.owner(t)
+	const messages, size = 30_000, 1 << 10
+	for range messages {
+		if err := owner.Publish("carelog.events.patient.registered", make([]byte, size)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "the NATS stream has them", 20*time.Second, func() bool {
+		stream, err := js.Stream(t.Context(), "CARELOG")
+		return err == nil && stream.CachedInfo().State.Msgs >= messages
+	})
+	conn, billing := s.as(t, "billing")
+	stalled, err := net.Dial("tcp", strings.TrimPrefix(s.url, "nats://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stalled.Close()
+	request := func(name, inbox string) string {
+		if _, err := billing.CreateConsumer(t.Context(), "CARELOG", jetstream.ConsumerConfig{Name: name, AckPolicy: jetstream.AckNonePolicy}); err != nil {
+			t.Fatal(err)
+		}
+		body := fmt.Sprintf(`{"batch":%d}`, messages)
+		return fmt.Sprintf("PUB $JS.carelog.API.CONSUMER.MSG.NEXT.CARELOG.%s %s %d\r\n%s\r\n", name, inbox, len(body), body)
+	}
+	fmt.Fprintf(stalled, "CONNECT {\"user\":\"billing\",\"pass\":%q,\"verbose\":false}\r\nSUB _INBOX.stalled 1\r\n%s", s.passwords["billing"], request("stalled-1", "_INBOX.stalled"))
+	s.program.nats.mu.Lock()
+	server := s.program.nats.server
+	s.program.nats.mu.Unlock()
+	eventually(t, "it is disconnected", 20*time.Second, func() bool {
+		connections, err := server.Connz(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range connections.Conns {
+			if c.Pending > 2*maxPending {
+				t.Fatalf("%d bytes wait for it", c.Pending)
+			}
+		}
+		return server.NumSlowConsumers() == 1
+	})
+
+	reader, err := billing.CreateConsumer(t.Context(), "CARELOG", jetstream.ConsumerConfig{AckPolicy: jetstream.AckNonePolicy})
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := reader.Messages(jetstream.PullMaxMessages(500))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer all.Stop()
+	for range messages {
+		if _, err := all.Next(jetstream.NextMaxWait(10 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !conn.IsConnected() || conn.Stats().Reconnects > 0 {
+		t.Error("who reads is disconnected, too")
+	}
+}

@@ -58,7 +58,7 @@ func TestNatsStreamIsMadeAsDesigned(t *testing.T) {
 	newCarrier(t, conn)
 	config := lookUpStream(t, conn).CachedInfo().Config
 	if config.Retention != jetstream.LimitsPolicy || config.Discard != jetstream.DiscardOld ||
-		config.Storage != jetstream.FileStorage || !config.AllowDirect || config.Replicas != 1 ||
+		config.Storage != jetstream.FileStorage || config.AllowDirect || config.Replicas != 1 ||
 		config.Duplicates != 100*time.Millisecond || config.MaxAge != 3*24*time.Hour || config.MaxBytes != 256<<20 ||
 		!slices.Equal(config.Subjects, []string{"carelog.events.>"}) || config.Metadata["carelog-log"] != testLog.String() {
 		t.Errorf("%+v", config)

@@ -148,8 +148,9 @@ func (g *Guard) answer(ctx context.Context, subscriber string, msg *nats.Msg) []
 	return answer.Data
 }
 
-// allow decides on a request, and notes in it whose consumer it makes. JetStream itself
-// compares the names in it with those of the subject.
+// allow decides on a request, and completes it: it notes whose consumer that makes, and
+// has events come in order. JetStream itself compares the names in it with those of the
+// subject.
 func (g *Guard) allow(ctx context.Context, subscriber, name string, request *consumerRequest) error {
 	c := &request.Config
 	switch {
@@ -168,6 +169,11 @@ func (g *Guard) allow(ctx context.Context, subscriber, name string, request *con
 		c.Metadata = map[string]string{}
 	}
 	c.Metadata[subscriberMetadata] = subscriber
+	if c.AckPolicy != jetstream.AckNonePolicy && c.MaxAckPending == 0 {
+		// JetStream's own default is 1000. Of those that a subscriber has got when it is
+		// killed the first come again behind the others, half a minute later.
+		c.MaxAckPending = 1
+	}
 	if c.Durable != "" {
 		return nil
 	}

@@ -5,12 +5,17 @@
 //   npm ci
 //   CARELOG_PASSWORD=<password of billing> node nats.mjs 127.0.0.1:4222 billing
 import { jetstream, jetstreamManager } from "@nats-io/jetstream";
-import { connect } from "@nats-io/transport-node";
+import { connect, nanos } from "@nats-io/transport-node";
 
 const [servers, name] = process.argv.slice(2);
 const connection = await connect({ servers, user: name, pass: process.env.CARELOG_PASSWORD, maxReconnectAttempts: -1 });
 const manager = await jetstreamManager(connection, { domain: "carelog" });
-await manager.consumers.add("CARELOG", { durable_name: name, ack_policy: "explicit" });
+await manager.consumers.add("CARELOG", {
+  durable_name: name, // a subscriber has one, of its own name
+  ack_policy: "explicit",
+  max_ack_pending: 1, // in order, also after a crash
+  ack_wait: nanos(5000), // until an event comes again that was not acknowledged
+});
 const consumer = await jetstream(connection, { domain: "carelog" }).consumers.get("CARELOG", name);
 
 let last = 0; // position of the last event that was handled: one that is not beyond it came twice
