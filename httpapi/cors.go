@@ -20,7 +20,7 @@ func cross(origins []string, next http.Handler) http.Handler {
 		AllowOriginFunc: func(_ *http.Request, origin string) bool { return slices.Contains(origins, origin) },
 		AllowedMethods:  []string{"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"},
 		AllowedHeaders: []string{"Accept", "Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match",
-			"X-Request-Id", minPositionHeader},
+			"Last-Event-ID", "X-Request-Id", minPositionHeader},
 		ExposedHeaders: []string{"Allow", "ETag", "Location", "Retry-After", "WWW-Authenticate", "X-Request-Id",
 			positionHeader, projectedHeader},
 		MaxAge: 600, // seconds

@@ -57,7 +57,7 @@ func TestPreflights(t *testing.T) {
 	}
 	for _, method := range []string{"GET", "POST", "PUT", "PATCH", "DELETE"} {
 		for _, path := range []string{"/api/patients/42/", "/nowhere/"} { // before routes and authentication
-			if status, origin := preflight(path, listed, method, "authorization,content-type,idempotency-key,if-match,if-none-match,carelog-min-position"); status != 200 || origin != listed {
+			if status, origin := preflight(path, listed, method, "authorization,content-type,idempotency-key,if-match,if-none-match,last-event-id,carelog-min-position"); status != 200 || origin != listed {
 				t.Errorf("%s %s: %d, %q", method, path, status, origin)
 			}
 		}

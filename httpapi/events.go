@@ -1,11 +1,15 @@
 package httpapi
 
 import (
+	"context"
+	"errors"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/carelog/carelog/events"
 	"github.com/carelog/carelog/projections"
@@ -32,14 +36,15 @@ type eventsAsked struct {
 	looked time.Time // when the user's right to see was last looked at
 	filter feed.Filter
 	after  events.Position
-	limit  int // 0: no limit; a stream has none
+	last   uuid.UUID // the id of the event there; the nil UUID when it is not told
+	limit  int       // 0: no limit
 }
 
 // listEvents answers GET /api/events/: the events that the user may see, as
 // CloudEvents in order of position. A page is {"results": [...], "next": the
-// position to go on after, "head": that of the log's last event, "source": the log, as in
-// its events}: whoever has next at the head has seen everything. Lines are whole up to the head; a stream goes on with
-// what happens.
+// position to go on after, "next_id": the id of the event there, "head": that of the log's
+// last event, "source": the log, as in its events}: whoever has next at the head has seen
+// everything. Lines are whole up to the head; a stream goes on with what happens.
 func (a *api) listEvents(w http.ResponseWriter, r *http.Request) error {
 	asked, err := a.eventsAsked(r)
 	if err != nil {
@@ -47,6 +52,9 @@ func (a *api) listEvents(w http.ResponseWriter, r *http.Request) error {
 	}
 	head, err := a.log.Head(r.Context())
 	if err != nil {
+		return err
+	}
+	if err := a.isThere(r.Context(), asked, head); err != nil {
 		return err
 	}
 	form := askedForm(r, eventForms)
@@ -57,20 +65,25 @@ func (a *api) listEvents(w http.ResponseWriter, r *http.Request) error {
 	}
 	switch form {
 	case streamType:
-		return a.streamEvents(w, r, asked, head)
+		return a.streamEvents(w, r, asked)
 	case linesType:
 		return a.writeEventLines(w, r, asked, head)
 	}
 	var documents [][]byte
-	next := max(head, asked.after)
+	next, nextID := head, uuid.Nil
 	for e, err := range a.feed.Read(r.Context(), asked.filter, asked.after, head) {
 		if err != nil {
 			return err
 		}
 		documents = append(documents, e.Document)
 		if len(documents) == asked.limit {
-			next = e.Position
+			next, nextID = e.Position, e.ID
 			break
+		}
+	}
+	if nextID == uuid.Nil && next > 0 {
+		if nextID, err = a.idAt(r.Context(), next); err != nil {
+			return err
 		}
 	}
 	return a.writeLong(w, r, func(dst []byte) []byte {
@@ -78,12 +91,49 @@ func (a *api) listEvents(w http.ResponseWriter, r *http.Request) error {
 		dst = appendList(dst, documents, func(dst, document []byte) []byte { return append(dst, document...) })
 		dst = append(dst, `,"next":`...)
 		dst = strconv.AppendInt(dst, int64(next), 10)
+		if next > 0 {
+			dst = append(dst, `,"next_id":"`...)
+			dst = append(dst, nextID.String()...)
+			dst = append(dst, '"')
+		}
 		dst = append(dst, `,"head":`...)
 		dst = strconv.AppendInt(dst, int64(head), 10)
 		dst = append(dst, `,"source":"`...)
 		dst = append(dst, a.feed.Source()...)
 		return append(dst, `"}`...)
 	})
+}
+
+// isThere makes sure that the log has what is asked for to go on after. Positions alone
+// do not tell when the log was put back to an earlier state and has grown since.
+func (a *api) isThere(ctx context.Context, asked eventsAsked, head events.Position) error {
+	if asked.after > head {
+		return a.wentBack()
+	}
+	if asked.last == uuid.Nil {
+		return nil
+	}
+	there, err := a.idAt(ctx, asked.after)
+	if err == nil && there != asked.last {
+		err = a.wentBack()
+	}
+	return err
+}
+
+func (a *api) idAt(ctx context.Context, position events.Position) (uuid.UUID, error) {
+	id, err := a.feed.ID(ctx, position)
+	if errors.Is(err, feed.ErrWentBack) {
+		err = a.wentBack()
+	}
+	return id, err
+}
+
+// wentBack is the answer to who has got events that are not in the log: it was put back
+// to an earlier state, or is another one, which its source tells.
+func (a *api) wentBack() error {
+	return newError(http.StatusConflict,
+		"detail", "The log does not have the event to go on after: it was put back to an earlier state, or is another one. Start over from the first event.",
+		"code", "went_back", "source", a.feed.Source())
 }
 
 // eventList is list for the events. Streams have places of their own.
@@ -97,7 +147,7 @@ func (a *api) eventList(serve handler) handler {
 	}
 }
 
-// eventsAsked reads ?after=&types=&tags=&limit=. Types and tags are separated by
+// eventsAsked reads ?after=&after_id=&types=&tags=&limit=. Types and tags are separated by
 // commas: an event has any of the types, and all of the tags.
 func (a *api) eventsAsked(r *http.Request) (eventsAsked, error) {
 	viewer, err := a.viewer(r.Context(), userOf(r))
@@ -114,22 +164,21 @@ func (a *api) eventsAsked(r *http.Request) (eventsAsked, error) {
 		return eventsAsked{}, err
 	}
 	asked.after = events.Position(after)
+	if id, given := query.get("after_id"); given {
+		if asked.last, err = uuid.Parse(id.text); err != nil || after == 0 {
+			return eventsAsked{}, newFieldError("after_id", "Give the id of the event at the position that is given as after.")
+		}
+	}
 	if last := r.Header.Get("Last-Event-ID"); last != "" {
 		position, err := strconv.ParseInt(last, 10, 64)
 		if err != nil || position < 0 {
 			return eventsAsked{}, newDetail(http.StatusBadRequest, "Last-Event-ID is not a position.")
 		}
-		asked.after = events.Position(position)
+		asked.after, asked.last = events.Position(position), uuid.Nil
 	}
-	initial := int64(defaultEntries)
-	if askedForm(r, eventForms) != "" {
-		initial = 0
-	}
-	limit, err := wholeNumber(query, "limit", 1, initial)
-	if err != nil {
+	if asked.limit, err = eventLimit(query, askedForm(r, eventForms)); err != nil {
 		return eventsAsked{}, err
 	}
-	asked.limit = int(min(limit, maxLimit))
 	if types, given := query.get("types"); given {
 		for name := range strings.SplitSeq(types.text, ",") {
 			t := events.Type(strings.TrimSpace(name))
@@ -156,22 +205,35 @@ func (a *api) eventsAsked(r *http.Request) (eventsAsked, error) {
 	return asked, nil
 }
 
+// eventLimit reads ?limit= as the form of the answer has it; 0: none.
+func eventLimit(query body, form string) (int, error) {
+	_, given := query.get("limit")
+	switch {
+	case form == streamType && given:
+		return 0, newFieldError("limit", "A stream has no limit.")
+	case form != "" && !given:
+		return 0, nil
+	}
+	limit, err := wholeNumber(query, "limit", 1, defaultEntries)
+	if form == "" {
+		limit = min(limit, maxLimit)
+	}
+	return int(limit), err
+}
+
 func isControl(c rune) bool { return c < ' ' || c == 0x7F }
 
 // askedForm is the media type that the Accept header names, of those that a route has
-// besides JSON; empty for JSON.
-func askedForm(r *http.Request, forms []string) string {
-	for _, line := range r.Header["Accept"] {
-		for accepted := range strings.SplitSeq(line, ",") {
-			accepted, _, _ = strings.Cut(accepted, ";")
-			for _, f := range forms {
-				if strings.EqualFold(strings.TrimSpace(accepted), f) {
-					return f
-				}
-			}
+// besides JSON, unless JSON is worth more to it by name; empty for JSON.
+func askedForm(r *http.Request, forms []string) (form string) {
+	accept := r.Header["Accept"]
+	worth := weight(accept, "application/json")
+	for _, f := range forms {
+		if w := weight(accept, f); w > worth || w == worth && w > 0 && form == "" {
+			form, worth = f, w
 		}
 	}
-	return ""
+	return form
 }
 
 // chunk is how many bytes of events are sent at a time, at least, while there are more.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/carelog/carelog/events"
+	"github.com/carelog/carelog/projections"
 	"github.com/carelog/carelog/projections/feed"
 )
 
@@ -23,29 +24,41 @@ type endOfStream struct{ reason, detail string }
 var (
 	endExpired   = endOfStream{"token_expired", "The access token has expired: follow on with a new one."}
 	endForbidden = endOfStream{"not_allowed", "The user may not follow any more."}
+	endChanged   = endOfStream{"changed", "The user may see something else now: follow on."}
 	endSlow      = endOfStream{"too_slow", "The events came faster than they were read: follow on from the last one."}
+	endWentBack  = endOfStream{"went_back", "The log was put back to an earlier state: start over from the first event."}
 	endStopping  = endOfStream{"stopping", "The server is stopping: follow on."}
 	endFailed    = endOfStream{"unavailable", "The log cannot be read now: follow on later."}
+
+	// Nobody is told these.
+	endGone    = endOfStream{reason: "gone"}    // by the client
+	endStalled = endOfStream{reason: "stalled"} // the client took nothing for as long as sendWithin
 )
+
+var endsOfStreams = []endOfStream{endExpired, endForbidden, endChanged, endSlow, endWentBack, endStopping, endFailed, endGone, endStalled}
 
 // streamEvents answers with Server-Sent Events (the HTML standard, 9.2): first what
 // there is after the position that is asked for, then what happens, until the
 // client goes, or with a last event "end" that tells why. The id of an event is its
 // position, so that a browser resumes by itself.
-func (a *api) streamEvents(w http.ResponseWriter, r *http.Request, asked eventsAsked, head events.Position) error {
-	if asked.after > head { // as of another log
-		return newDetail(http.StatusBadRequest, "The position to follow after is beyond the end of the log.")
-	}
+func (a *api) streamEvents(w http.ResponseWriter, r *http.Request, asked eventsAsked) error {
 	out, err := a.beginStream(w, r, streamType)
 	if err != nil {
 		return err
 	}
 	defer out.end()
-	known := requestOf(r.Context())
 	out.buffer = append(out.buffer, "retry: 1000\n\n"...)
-	why := a.follow(out.ctx, out, asked)
-	if known.client.Err() != nil || why == (endOfStream{}) {
-		return nil // the client is gone
+	why := endOf(out.ctx, a.follow(out.ctx, out, asked))
+	if why != endStalled && requestOf(r.Context()).client.Err() != nil {
+		why = endGone
+	}
+	a.metrics.ended.WithLabelValues(why.reason).Inc()
+	switch why {
+	case endGone:
+		return nil
+	case endStalled:
+		a.logger.InfoContext(r.Context(), "a stream of events is cut off: the client took nothing for too long", "within", sendWithin)
+		return nil
 	}
 	out.buffer = append(out.buffer, "event: end\ndata: "...)
 	out.buffer = appendTexts(out.buffer, "reason", why.reason, "detail", why.detail)
@@ -54,23 +67,25 @@ func (a *api) streamEvents(w http.ResponseWriter, r *http.Request, asked eventsA
 	return nil
 }
 
-// follow sends events until there is a reason to end; none when the client takes
-// nothing any more.
-func (a *api) follow(ctx context.Context, out *outgoing, asked eventsAsked) endOfStream {
+// follow sends events until there is a reason to end, which it answers.
+func (a *api) follow(ctx context.Context, out *outgoing, asked eventsAsked) error {
 	follower := a.feed.Follow(asked.after)
 	defer follower.Close()
 	sent, live := asked.after, false
 	for {
 		if !live { // what there is in the log
 			head, err := a.log.Head(ctx)
+			if err == nil && head < sent {
+				err = feed.ErrWentBack
+			}
 			if err == nil {
 				err = a.sendFromLog(ctx, out, &asked, sent, head)
 			}
-			if err != nil {
-				return whyEnded(ctx, err)
+			if err == nil {
+				err = out.flushAt(1)
 			}
-			if err := out.flushAt(1); err != nil {
-				return endOfStream{}
+			if err != nil {
+				return err
 			}
 			sent = head
 			follower.Skip(head)
@@ -82,61 +97,72 @@ func (a *api) follow(ctx context.Context, out *outgoing, asked eventsAsked) endO
 		case errors.Is(err, feed.ErrSlow) && !live:
 			continue // more has happened while the log was read
 		case err != nil:
-			return whyEnded(ctx, err)
+			return err
 		case ctx.Err() != nil:
-			return whyEnded(ctx, ctx.Err())
+			return ctx.Err()
 		}
 		live = true
 		for _, e := range news {
-			if ctx.Err() != nil {
-				return whyEnded(ctx, ctx.Err())
-			}
-			if e.Type.Entity() == events.User && slices.Contains(e.Tags, events.UserTag(asked.user.User)) {
-				// What the user may see may end here: what came before is seen, and what
-				// follows only if it does not.
-				if err := out.flushAt(1); err != nil {
-					return endOfStream{}
-				}
-				err := a.progress.Wait(ctx, e.Position)
-				if err == nil {
-					err = a.look(ctx, &asked)
-				}
-				if err != nil {
-					return whyEnded(ctx, err)
-				}
-			}
-			if asked.filter.Matches(e.Recorded) {
-				out.buffer = appendServerSent(out.buffer, e)
-				if err := out.flushAt(chunk); err != nil {
-					return endOfStream{}
-				}
+			if err := a.sendNew(ctx, out, &asked, e); err != nil {
+				return err
 			}
 		}
 		if len(news) == 0 {
 			out.buffer = append(out.buffer, ": still there\n\n"...)
 		}
 		if err := out.flushAt(1); err != nil {
-			return endOfStream{}
+			return err
 		}
 		if time.Since(asked.looked) > heartbeat {
 			if err := a.look(ctx, &asked); err != nil {
-				return whyEnded(ctx, err)
+				return err
 			}
 		}
 	}
 }
 
-// errSeesOthers: the user may see something else than when the stream began.
-var errSeesOthers = errors.New("what the user may see has changed")
+// sendNew sends an event that has just happened, if it is asked for. What the user may
+// see may end with it: what came before is seen then, and what follows only if it does not.
+func (a *api) sendNew(ctx context.Context, out *outgoing, asked *eventsAsked, e feed.Event) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if e.Type.Entity() == events.User && slices.Contains(e.Tags, events.UserTag(asked.user.User)) {
+		err := out.flushAt(1)
+		if err == nil {
+			err = a.progress.Wait(ctx, e.Position)
+		}
+		if err == nil {
+			err = a.look(ctx, asked)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if !asked.filter.Matches(e.Recorded) {
+		return nil
+	}
+	out.buffer = appendServerSent(out.buffer, e)
+	return out.flushAt(chunk)
+}
 
-// look makes sure that the user may still see what was asked for.
+// Why a stream ends whose user may see something else than when it began.
+var (
+	errSeesLess = errors.New("the user does not see all any more")
+	errSeesMore = errors.New("the user sees all now")
+)
+
+// look makes sure that the user may still see what was asked for, and no more.
 func (a *api) look(ctx context.Context, asked *eventsAsked) error {
 	viewer, err := a.viewer(ctx, asked.user)
-	if err == nil && viewer != asked.filter.Viewer {
-		err = errSeesOthers
-	}
 	asked.looked = time.Now()
-	return err
+	switch {
+	case err != nil || viewer == asked.filter.Viewer:
+		return err
+	case viewer.All:
+		return errSeesMore
+	}
+	return errSeesLess
 }
 
 // lookNowAndThen is look once a second, while much is sent.
@@ -171,17 +197,24 @@ func appendServerSent(dst []byte, e feed.Event) []byte {
 	return append(dst, "\n\n"...)
 }
 
-// whyEnded turns an error, or that the user may see something else now, into what
-// the client is told.
-func whyEnded(ctx context.Context, err error) endOfStream {
+// endOf turns an error into what the client is told.
+func endOf(ctx context.Context, err error) endOfStream {
 	switch {
 	case errors.Is(context.Cause(ctx), errExpired):
 		return endExpired
-	case errors.Is(err, feed.ErrSlow):
-		return endSlow
 	case errors.Is(err, feed.ErrStopped), errors.Is(context.Cause(ctx), feed.ErrStopped):
 		return endStopping
-	case errors.Is(err, errSeesOthers), answerTo(err).status == http.StatusUnauthorized:
+	case errors.Is(err, errStalled):
+		return endStalled
+	case errors.Is(err, errGone):
+		return endGone
+	case errors.Is(err, feed.ErrSlow):
+		return endSlow
+	case errors.Is(err, feed.ErrWentBack), errors.Is(err, projections.ErrWentBack):
+		return endWentBack
+	case errors.Is(err, errSeesMore):
+		return endChanged
+	case errors.Is(err, errSeesLess), answerTo(err).status == http.StatusUnauthorized:
 		return endForbidden
 	}
 	return endFailed

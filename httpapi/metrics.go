@@ -17,6 +17,7 @@ type metrics struct {
 	inFlight prometheus.Gauge
 	waits    prometheus.Histogram
 	pending  prometheus.Counter
+	ended    *prometheus.CounterVec // streams of events, by reason
 
 	routes map[string]map[string]*measured // by pattern and method
 }
@@ -49,7 +50,14 @@ func newMetrics(routes []route, registerer prometheus.Registerer) *metrics {
 			Name: "carelog_http_pending_answers_total",
 			Help: "Answers to changes that are stored and could not be read in time (Carelog-Projected: pending).",
 		}),
+		ended: to.NewCounterVec(prometheus.CounterOpts{
+			Name: "carelog_http_streams_ended_total",
+			Help: "Streams of Server-Sent Events that have ended, by the reason that the client was told; gone (the client went) and stalled (it took nothing for 10 seconds) are not told.",
+		}, []string{"reason"}),
 		routes: map[string]map[string]*measured{},
+	}
+	for _, end := range endsOfStreams {
+		m.ended.WithLabelValues(end.reason)
 	}
 	for _, rt := range append(routes, route{pattern: noRoute}) {
 		byMethod := map[string]*measured{}

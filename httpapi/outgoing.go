@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"sync"
 	"time"
@@ -73,11 +74,18 @@ func (s *streams) end(user int64) {
 	}
 }
 
-// beginStream begins an answer that may take longer than others. It must be ended.
+// beginStream begins an answer that may take longer than others. It must be ended. A
+// ticket is used up by it, when nothing else can refuse the request.
 func (a *api) beginStream(w http.ResponseWriter, r *http.Request, contentType string) (*outgoing, error) {
 	known := requestOf(r.Context())
 	if !a.streams.begin(known.user.User) {
 		return nil, a.admissions.streams.refuse(r.Context())
+	}
+	if known.ticket != nil {
+		if err := a.redeem(r.Context(), *known.ticket); err != nil {
+			a.streams.end(known.user.User)
+			return nil, err
+		}
 	}
 	known.toStream = time.Since(known.began)
 	out := &outgoing{api: a, user: known.user.User, w: w, control: http.NewResponseController(w)}
@@ -127,7 +135,13 @@ func (o *outgoing) sendBy(within time.Duration) {
 	_ = o.control.SetWriteDeadline(time.Now().Add(within))
 }
 
-// flushAt sends what is in the buffer, if that is so much.
+// errStalled: the client has taken nothing for as long as sendWithin.
+var errStalled = errors.New("the client took nothing for too long")
+
+// errGone: the client takes nothing any more.
+var errGone = errors.New("the client is gone")
+
+// flushAt sends what is in the buffer, if that is so much. It fails with errStalled or errGone.
 func (o *outgoing) flushAt(least int) error {
 	if len(o.buffer) < least {
 		return nil
@@ -137,11 +151,19 @@ func (o *outgoing) flushAt(least int) error {
 	} else {
 		o.sendBy(lastWords)
 	}
-	if _, err := o.w.Write(o.buffer); err != nil {
-		return err
+	began := time.Now()
+	_, err := o.w.Write(o.buffer)
+	if err == nil {
+		err = o.control.Flush()
 	}
 	o.buffer = o.buffer[:0]
-	err := o.control.Flush()
+	switch {
+	case err == nil:
+	case time.Since(began) >= sendWithin: // HTTP/2 has no error of its own for it
+		err = errStalled
+	default:
+		err = fmt.Errorf("%w: %w", errGone, err)
+	}
 	_ = o.control.SetWriteDeadline(time.Time{}) // over HTTP/2 it would end the stream, though nothing is being sent
 	return err
 }

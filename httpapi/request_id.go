@@ -26,6 +26,7 @@ type request struct {
 	client context.Context // ends when the client is gone, and not for taking long
 
 	standing *standing // of the user; nil when nobody authenticated
+	ticket   *checked  // that the user came with, not used up yet; nil for none
 
 	idempotency commands.Idempotency // of a change with an Idempotency-Key
 

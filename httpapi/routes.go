@@ -207,7 +207,7 @@ func (a *api) admit(rt route, r *http.Request) (handler, error) {
 	}
 	user, err := a.authenticate(r)
 	if user == nil && err == nil && r.Method == http.MethodGet && askedForm(r, rt.forms()) == streamType {
-		user, err = a.redeem(r)
+		user, err = a.byTicket(r)
 	}
 	if err != nil {
 		return nil, err

@@ -17,6 +17,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/google/uuid"
+
 	"github.com/carelog/carelog/commands"
 	"github.com/carelog/carelog/events"
 	"github.com/carelog/carelog/projections"
@@ -135,6 +137,9 @@ type History interface {
 type Feed interface {
 	// Source names the log, as in each of its events.
 	Source() string
+
+	// ID answers the id of the event at a position, or [feed.ErrWentBack].
+	ID(context.Context, events.Position) (uuid.UUID, error)
 
 	// Read answers the events that the filter lets through, after a position and up
 	// to another.

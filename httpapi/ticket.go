@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"context"
 	"encoding/hex"
 	"errors"
 	"net/http"
@@ -56,9 +57,9 @@ func (a *api) issueTicket(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// redeem answers the user of the ticket in the URL, which is good for nobody else
-// then; nil when there is none.
-func (a *api) redeem(r *http.Request) (*standing, error) {
+// byTicket answers the user of the ticket in the URL, which is not used up by that; nil
+// when there is none.
+func (a *api) byTicket(r *http.Request) (*standing, error) {
 	raw := r.URL.Query().Get(ticketParameter)
 	if raw == "" {
 		return nil, nil
@@ -72,13 +73,19 @@ func (a *api) redeem(r *http.Request) (*standing, error) {
 	if err != nil || !ok || ticket.user == 0 {
 		return nil, ticketRefused
 	}
+	requestOf(r.Context()).ticket = &ticket
+	return a.newStanding(ticket, time.Unix(int64(ends), 0)), nil
+}
+
+// redeem uses the ticket up, which is good for nobody else then.
+func (a *api) redeem(ctx context.Context, ticket checked) error {
 	successor := uuid.New() // nobody gets it
-	err = a.accounts.Rotate(r.Context(), RotateToken{
+	err := a.accounts.Rotate(ctx, RotateToken{
 		JTI: ticket.id, UserID: ticket.user, Expires: ticket.expires,
 		SuccessorJTI: hex.EncodeToString(successor[:]), SuccessorExpires: ticket.expires,
 	})
 	if errors.Is(err, ErrTokenReused) || errors.Is(err, ErrTokenRevoked) {
-		return nil, ticketRefused
+		return ticketRefused
 	}
-	return a.newStanding(ticket, time.Unix(int64(ends), 0)), err
+	return err
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -15,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	sdk "github.com/cloudevents/sdk-go/v2"
+	"github.com/google/uuid"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -22,6 +25,15 @@ import (
 type wired struct {
 	ID, Type, Subject, Position, Actor string
 	Data                               json.RawMessage
+}
+
+// mustBeCloudEvent by the official SDK.
+func mustBeCloudEvent(t testing.TB, text []byte) {
+	t.Helper()
+	var e sdk.Event
+	if err := errors.Join(json.Unmarshal(text, &e), e.Validate()); err != nil {
+		t.Errorf("no CloudEvent: %s: %v", text, err)
+	}
 }
 
 func (w wired) String() string { return fmt.Sprintf("%s %s %s", w.Position, w.Type, w.Subject) }
@@ -32,6 +44,7 @@ func parseWired(t testing.TB, text string) wired {
 	if err := json.Unmarshal([]byte(text), &w); err != nil || w.ID == "" || w.Data == nil {
 		t.Errorf("no CloudEvent: %s (%v)", text, err)
 	}
+	mustBeCloudEvent(t, []byte(text))
 	return w
 }
 
@@ -84,7 +97,6 @@ func TestEventsOverHTTP(t *testing.T) {
 		{john, "?limit=2&after=4", []string{m1, d1off}, 8},
 		{john, "?limit=2&after=8", []string{off1}, 10},
 		{john, "?after=10", nil, 10},
-		{john, "?after=11", nil, 11},
 		{john, "?types=mapping.created,doctor.removed", []string{m1, d1off}, 10},
 		{john, "?tags=doctor:1", []string{d1, m1, d1off, off1}, 10},
 		{john, "?tags=doctor:1,patient:1&types=mapping.removed", []string{off1}, 10},
@@ -118,13 +130,96 @@ func TestEventsOverHTTP(t *testing.T) {
 		}
 	}
 	server.mustWith(t, john, "GET", "/api/events/", "", 400, "Last-Event-ID: x")
-	server.mustWith(t, john, "GET", "/api/events/?after=11", "", 400, "Accept: text/event-stream")
+	server.mustWith(t, john, "GET", "/api/events/?limit=5", "", 400, "Accept: text/event-stream")
 	server.mustWith(t, john, "GET", "/api/events/", "", 406, "Accept: text/html")
 	server.mustWith(t, john, "GET", "/api/patients/", "", 406, "Accept: text/event-stream")
 	server.mustAs(t, john, "POST", "/api/events/", "{}", 405)
 	server.mustAs(t, "", "GET", "/api/events/", "", 401)
 	for _, accept := range []string{"text/event-stream", "application/x-ndjson"} { // nothing is waited for
 		server.mustWith(t, john, "HEAD", "/api/events/", "", 200, "Accept: "+accept)
+	}
+}
+
+// TestAcceptOfEvents: the form that is worth most to the client.
+func TestAcceptOfEvents(t *testing.T) {
+	t.Parallel()
+	server := start(t, databaseConfig(t))
+	john, _ := server.register(t, "John Doe", "john@example.com", oldPassword)
+	for accept, want := range map[string]string{
+		"application/x-ndjson, application/json;q=0.5":            "application/x-ndjson",
+		"application/x-ndjson;q=0.5, application/json":            "application/json",
+		"application/x-ndjson, */*":                               "application/x-ndjson",
+		"text/event-stream;q=0, application/json":                 "application/json",
+		"text/event-stream;q=0.4, application/x-ndjson;q=0.6":     "application/x-ndjson",
+		"application/json, application/x-ndjson":                  "application/x-ndjson",
+		"text/event-stream;q=0, application/x-ndjson;q=0.001":     "application/x-ndjson",
+		"TEXT/EVENT-STREAM ; Q=0.1 , Application/X-NDJSON ; q=.9": "application/x-ndjson",
+	} {
+		if got := server.mustWith(t, john, "HEAD", "/api/events/", "", 200, "Accept: "+accept).header.Get("Content-Type"); got != want {
+			t.Errorf("%s: %s", accept, got)
+		}
+	}
+	server.mustWith(t, john, "GET", "/api/events/", "", 406, "Accept: text/event-stream;q=0")
+}
+
+// TestGoingOnAfterAnEvent: in each form the log is asked whether it has the event there.
+func TestGoingOnAfterAnEvent(t *testing.T) {
+	t.Parallel()
+	server := start(t, databaseConfig(t))
+	john, _ := server.register(t, "John Doe", "john@example.com", oldPassword)
+	jane, _ := server.register(t, "Jane Roe", "jane@example.com", oldPassword)
+	for _, token := range []string{john, jane, john} {
+		server.mustAs(t, token, "POST", "/api/patients/", somePatient, 201)
+	}
+	type page struct {
+		Results    []wired
+		Next, Head int
+		NextID     string `json:"next_id"`
+	}
+	ask := func(query string) (p page) {
+		t.Helper()
+		if err := json.Unmarshal(server.mustAs(t, john, "GET", "/api/events/"+query, "", 200).body, &p); err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	first := ask("?limit=1") // 3, as 1 and 2 are users
+	if first.Next != 3 || first.NextID != first.Results[0].ID {
+		t.Errorf("a page that is full: %+v", first)
+	}
+	all := ask("")
+	if all.Next != 5 || all.NextID != all.Results[1].ID {
+		t.Errorf("to the end: %+v", all)
+	}
+	others := ask("?tags=patient:1") // next is at an event that was not asked for
+	if others.Next != 5 || others.NextID != all.NextID || len(others.Results) != 1 {
+		t.Errorf("to the end: %+v", others)
+	}
+	again := ask("?after=5&after_id=" + all.NextID)
+	if again.Next != 5 || again.NextID != all.NextID || len(again.Results) != 0 {
+		t.Errorf("nothing new: %+v", again)
+	}
+	if rest := ask("?after=3&after_id=" + first.NextID); len(rest.Results) != 1 {
+		t.Errorf("after the first: %+v", rest)
+	}
+	for _, accept := range []string{"application/json", "application/x-ndjson", "text/event-stream"} {
+		for query, status := range map[string]int{
+			"after=3&after_id=" + all.NextID: 409, "after=4&after_id=" + all.NextID: 409, "after=6": 409, "after=6&after_id=" + all.NextID: 409,
+			"after_id=" + all.NextID: 400, "after=3&after_id=3": 400,
+		} {
+			got := server.mustWith(t, john, "GET", "/api/events/?"+query, "", status, "Accept: "+accept)
+			if status == 409 && !strings.Contains(string(got.body), `"code":"went_back","source":"/carelog/logs/`) {
+				t.Errorf("%s: %s", query, got.body)
+			}
+		}
+	}
+	resumed, err := follow(t.Context(), server, john, "?after=3&after_id="+uuid.NewString(), "4") // as a browser resumes
+	if err != nil || resumed.status != 200 {
+		t.Fatal(err, resumed.status)
+	}
+	defer resumed.body.Close()
+	if id, _, _, err := resumed.next(); id != "5" {
+		t.Error(id, err)
 	}
 }
 
@@ -370,6 +465,11 @@ func TestATicketOpensOneStream(t *testing.T) {
 	site.server(0)().mustAs(t, "", "POST", "/api/auth/refresh/", fmt.Sprintf(`{"refresh":%q}`, second), 401)
 	if got := open(0, "", "?ticket="+access); got.status != 401 {
 		t.Errorf("a token as a ticket: %d", got.status)
+	}
+	for _, wrong := range []string{"after=x", "after=99", "types=y", "limit=1"} { // refuses the request, and leaves the ticket
+		if got := open(0, "", "?ticket="+second+"&"+wrong); got.status != 400 && got.status != 409 {
+			t.Errorf("%s: %d", wrong, got.status)
+		}
 	}
 	statuses := race(t, func() (reply, error) { return reply{status: open(0, "", "?ticket="+second).status}, nil },
 		func() (reply, error) { return reply{status: open(1, "", "?ticket="+second).status}, nil })

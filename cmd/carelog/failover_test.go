@@ -2,10 +2,16 @@ package main
 
 import (
 	"context"
+	"errors"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/carelog/carelog/events/client"
 )
 
 // TestAFailoverThatLostCommits: the database goes back to an earlier state under a
@@ -41,6 +47,73 @@ func TestAFailoverThatLostCommits(t *testing.T) {
 	if n := query[int](t, config.DatabaseURL, `select count(*) from events where type = 'patient.registered' and tags @> '{owner:1}'`); n != 0 {
 		t.Errorf("%d changes of a disabled user are in the log", n)
 	}
+}
+
+// TestFollowersOfALogThatWentBack, and has grown past where they were: all are told,
+// none goes on as if nothing had happened.
+func TestFollowersOfALogThatWentBack(t *testing.T) {
+	t.Parallel()
+	s := startSubscribed(t, "billing")
+	john, _ := s.register(t, "John Doe", "john@example.com", oldPassword)
+	expectCarelog(t, s.config, "", "user 1 has role auditor\n", "users", "grant", "1", "auditor")
+	for range 10 {
+		s.mustAs(t, john, "POST", "/api/patients/", somePatient, 201)
+	}
+	connection, js := s.as(t, "billing")
+	durable, err := js.CreateConsumer(t.Context(), "CARELOG", jetstream.ConsumerConfig{Durable: "billing"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustBeFrom(t, positions(t, durable, 12), 1)
+	stream, err := follow(t.Context(), s.running, john, "?after=11", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stream.body.Close()
+	_, _, last, err := stream.next()
+	if err != nil {
+		t.Fatal(err)
+	}
+	lost := parseWired(t, last) // the event at position 12
+
+	followed, handled := make(chan error, 2), make(chan client.Event, 100)
+	for _, conn := range []*nats.Conn{nil, connection} {
+		config := client.Config{URL: s.running.url, Token: func(context.Context) (string, error) { return john, nil }, NATS: conn, Domain: "carelog", Poll: 200 * time.Millisecond}
+		go func() {
+			followed <- client.Follow(t.Context(), config, client.Checkpoint{}, func(_ context.Context, e client.Event) error {
+				handled <- e
+				return nil
+			})
+		}()
+	}
+	for range 2 * 12 {
+		<-handled
+	}
+
+	goBack(t, s.config.DatabaseURL, 6)
+	if _, event, data, err := stream.next(); err != nil || event != "end" || !strings.Contains(data, `"reason":"went_back"`) {
+		t.Errorf("a stream: %s %s %v", event, data, err)
+	}
+	for range 10 {
+		eventually(t, "a patient is registered", 20*time.Second, func() bool {
+			got, err := s.running.as(john, "POST", "/api/patients/", somePatient)
+			return err == nil && got.status == 201
+		})
+	}
+	s.mustAs(t, john, "GET", "/api/events/?after=12&after_id="+lost.ID, "", 409)
+	for range 2 {
+		var back *client.WentBackError
+		if err := <-followed; !errors.As(err, &back) || back.Last.Position != 12 || back.Last.ID.String() != lost.ID {
+			t.Errorf("a client: %v", err)
+		}
+	}
+	if n := len(handled); n > 0 {
+		t.Errorf("%d more events were handed over", n)
+	}
+	eventually(t, "the durable consumer is gone with the NATS stream of what was", 20*time.Second, func() bool {
+		_, err := js.Consumer(t.Context(), "CARELOG", "billing")
+		return errors.Is(err, jetstream.ErrConsumerNotFound)
+	})
 }
 
 // goBack puts a log of users and patients back to a position, with the read tables,

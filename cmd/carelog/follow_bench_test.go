@@ -73,7 +73,7 @@ func BenchmarkFollowing(b *testing.B) {
 	})
 	b.Run("client", func(b *testing.B) {
 		for b.Loop() {
-			err := client.Follow(b.Context(), follow, 0, func(_ context.Context, e client.Event) error {
+			err := client.Follow(b.Context(), follow, client.Checkpoint{}, func(_ context.Context, e client.Event) error {
 				if e.Position == past {
 					return errEnough
 				}
@@ -138,23 +138,33 @@ func (r *running) measureIdle(b *testing.B, access string, readers int) int64 {
 	return inUse() - before
 }
 
-// measureFollowers has patients registered at a rate for three seconds, by a process's
-// worth of commands beside the server, and answers by how much all followers were late,
-// event by event.
-func (r *running) measureFollowers(b *testing.B, access, by, natsURL string, rate, followers int) (late []time.Duration) {
+// head is the checkpoint of who has handled everything.
+func (r *running) head(b *testing.B, access string) client.Checkpoint {
 	b.Helper()
 	var page struct {
 		Results []json.RawMessage
 		Head    events.Position
 	}
-	if err := json.Unmarshal(r.mustAs(b, access, "GET", "/api/events/?limit=1", "", 200).body, &page); err != nil {
-		b.Fatal(err)
+	ask := func(query string) {
+		if err := json.Unmarshal(r.mustAs(b, access, "GET", "/api/events/?limit=1"+query, "", 200).body, &page); err != nil {
+			b.Fatal(err)
+		}
 	}
-	event, err := cloudevent.Parse(page.Results[0])
+	ask("")
+	ask(fmt.Sprintf("&after=%d", page.Head-1))
+	last, err := cloudevent.Parse(page.Results[0])
 	if err != nil {
 		b.Fatal(err)
 	}
-	head := page.Head
+	return client.Checkpoint{Log: last.Log, Position: last.Recorded.Position, ID: last.Recorded.ID}
+}
+
+// measureFollowers has patients registered at a rate for three seconds, by a process's
+// worth of commands beside the server, and answers by how much all followers were late,
+// event by event.
+func (r *running) measureFollowers(b *testing.B, access, by, natsURL string, rate, followers int) (late []time.Duration) {
+	b.Helper()
+	begin := r.head(b, access)
 	ctx, cancel := context.WithCancel(b.Context())
 	defer cancel()
 	var all errgroup.Group
@@ -178,7 +188,7 @@ func (r *running) measureFollowers(b *testing.B, access, by, natsURL string, rat
 					return err
 				}
 				defer conn.Close()
-				err = client.Follow(ctx, client.Config{URL: r.url, NATS: conn, Log: event.Log, Token: func(context.Context) (string, error) { return access, nil }}, head,
+				err = client.Follow(ctx, client.Config{URL: r.url, NATS: conn, Token: func(context.Context) (string, error) { return access, nil }}, begin,
 					func(_ context.Context, e client.Event) error {
 						if note(e.RecordedAt); int64(len(results[i])) == total {
 							return errEnough
@@ -190,7 +200,7 @@ func (r *running) measureFollowers(b *testing.B, access, by, natsURL string, rat
 				}
 				return nil
 			}
-			s, err := follow(ctx, r, access, fmt.Sprintf("?after=%d", head), "")
+			s, err := follow(ctx, r, access, fmt.Sprintf("?after=%d", begin.Position), "")
 			if err != nil {
 				return err
 			}

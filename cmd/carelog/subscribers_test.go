@@ -99,6 +99,7 @@ func positions(t *testing.T, consumer jetstream.Consumer, count int) (positions 
 			t.Fatal(err)
 		}
 		positions = append(positions, position)
+		mustBeCloudEvent(t, msg.Data())
 		// An ordered consumer needs none, and takes it.
 		if err := msg.Ack(); err != nil {
 			t.Fatal(err)

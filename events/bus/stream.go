@@ -62,7 +62,7 @@ func (e *OtherLogError) Error() string {
 
 // ForeignEventError is answered when the NATS stream ends with an event that is
 // not in the log, although the log's id is the same: the database was restored
-// to an older state, or is a copy.
+// to an older state, is a copy, or lost its last commits in a failover.
 type ForeignEventError struct {
 	Stream   string
 	Position events.Position // of the event on the NATS stream
@@ -71,7 +71,7 @@ type ForeignEventError struct {
 func (e *ForeignEventError) Error() string {
 	return fmt.Sprintf("the NATS stream %s ends with an event at position %d that is not in the log: "+
 		"if this database is a copy of one in use, give it a new log id and a NATS server or account of its own; "+
-		"if it was restored to an older state, give it a new log id and delete the NATS stream (nats stream rm %[1]s), and it is filled anew",
+		"if it was restored to an older state, give it a new log id; then, or if a failover lost its last commits, delete the NATS stream (nats stream rm %[1]s), and it is filled anew",
 		e.Stream, e.Position)
 }
 

@@ -27,7 +27,6 @@ type Config struct {
 	Domain string     // the JetStream domain: "carelog" for who has an account of `carelog subscribers`; default none
 	Name   string     // begins the names of consumers, where the account's permissions ask for that; default none
 
-	Log   uuid.UUID     // whose positions these are, which is in every event; needed to go on after a position
 	Types []events.Type // only events of these types; default all
 	Tags  []events.Tag  // only events that have all of these tags; default all
 
@@ -51,20 +50,25 @@ type Event struct {
 	Payload       events.Payload // of Data, always of the current schema version; nil for a type that is unknown here
 }
 
+// Checkpoint is that of who has handled the event, and all before it.
+func (e Event) Checkpoint() Checkpoint { return Checkpoint{e.Log, e.Position, e.ID} }
+
 // OtherLogError is answered when events of another log come than those that were
 // expected.
 type OtherLogError struct{ Want, Got uuid.UUID }
 
 func (e *OtherLogError) Error() string {
-	return fmt.Sprintf("the events are of log %s, and positions of log %s were to be followed: start over from position 0", e.Got, e.Want)
+	return fmt.Sprintf("the events are of log %s, and log %s was followed: start over from the first event, with the zero Checkpoint", e.Got, e.Want)
 }
 
-// BeyondError is answered when the log ends before the position to go on after: it
-// was put back to an earlier state.
-type BeyondError struct{ Position, Head events.Position }
+// WentBackError is answered when the log does not have the last event that was handled,
+// or read over: it was put back to an earlier state, and other events have, or will have,
+// the positions of those that were lost.
+type WentBackError struct{ Last Checkpoint }
 
-func (e *BeyondError) Error() string {
-	return fmt.Sprintf("the log ends at position %d, before position %d to go on after: start over from position 0", e.Head, e.Position)
+func (e *WentBackError) Error() string {
+	return fmt.Sprintf("event %s is not in the log at position %d any more, which was put back to an earlier state: start over from the first event, with the zero Checkpoint",
+		e.Last.ID, e.Last.Position)
 }
 
 // StatusError is answered when the API refuses: the token may not, or the request is
@@ -76,21 +80,21 @@ type StatusError struct {
 
 func (e *StatusError) Error() string { return fmt.Sprintf("Carelog answers %d: %s", e.Status, e.Body) }
 
-// Follow hands over the events after a position, one after the other, until the
+// Follow hands over the events after a checkpoint, one after the other, until the
 // context ends or the handler fails; it returns that error. It also fails with an
-// [OtherLogError], a [BeyondError], a [StatusError] or [ErrNotAll].
-func Follow(ctx context.Context, config Config, after events.Position, handle func(context.Context, Event) error) error {
+// [OtherLogError], a [WentBackError], a [StatusError] or [ErrNotAll].
+func Follow(ctx context.Context, config Config, after Checkpoint, handle func(context.Context, Event) error) error {
 	f, err := newFollower(config, after, handle)
 	if err != nil {
 		return err
 	}
 	for try := 0; ; try++ {
-		before := f.position
+		before := f.at
 		err := f.catchUp(ctx)
 		if err == nil {
 			err = f.live(ctx)
 		}
-		if err == nil || f.position > before {
+		if err == nil || f.at != before {
 			try = 0
 		}
 		if ctx.Err() != nil {
@@ -100,7 +104,7 @@ func Follow(ctx context.Context, config Config, after events.Position, handle fu
 			return err
 		}
 		if err != nil {
-			f.config.Logger.Warn("following events failed, trying again", "position", f.position, "error", err)
+			f.config.Logger.Warn("following events failed, trying again", "position", f.at.Position, "error", err)
 			pause(ctx, min(100*time.Millisecond<<min(try, 5), 2*time.Second))
 		}
 	}
@@ -115,17 +119,17 @@ func (p *passing) Unwrap() error { return p.error }
 type follower struct {
 	config   Config
 	registry *events.Registry
-	position events.Position // everything up to here was handed over, or is not asked for
+	at       Checkpoint // everything up to here was handed over, or is not asked for
 	handle   func(context.Context, Event) error
 	token    string
 }
 
-func newFollower(config Config, after events.Position, handle func(context.Context, Event) error) (*follower, error) {
+func newFollower(config Config, after Checkpoint, handle func(context.Context, Event) error) (*follower, error) {
 	if config.URL == "" || config.Token == nil {
 		return nil, errors.New("follow events: URL and Token are needed")
 	}
-	if after > 0 && config.Log == uuid.Nil {
-		return nil, errors.New("follow events: to go on after a position, set Config.Log to the Event.Log that came with it: a position of another log means another event")
+	if err := after.check(); err != nil {
+		return nil, fmt.Errorf("follow events: %w: store Event.Checkpoint", err)
 	}
 	if config.Stream == "" {
 		config.Stream = "CARELOG"
@@ -139,7 +143,7 @@ func newFollower(config Config, after events.Position, handle func(context.Conte
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &follower{config: config, registry: events.NewRegistry(), position: after, handle: handle}, nil
+	return &follower{config: config, registry: events.NewRegistry(), at: after, handle: handle}, nil
 }
 
 // take hands a document over, unless that was done or it is not asked for.
@@ -152,7 +156,7 @@ func (f *follower) take(ctx context.Context, document []byte) error {
 		return err
 	}
 	recorded := e.Recorded
-	if recorded.Position <= f.position {
+	if recorded.Position <= f.at.Position {
 		return nil
 	}
 	if f.wants(recorded) {
@@ -169,18 +173,18 @@ func (f *follower) take(ctx context.Context, document []byte) error {
 			return err
 		}
 	}
-	f.position = recorded.Position
+	f.at.Position, f.at.ID = recorded.Position, recorded.ID
 	return nil
 }
 
-// checkLog makes sure that all events are of one log: the one that was asked for, or
-// else that of the first event.
+// checkLog makes sure that all events are of one log: the checkpoint's, or else that of
+// the first event.
 func (f *follower) checkLog(log uuid.UUID) error {
-	if f.config.Log == uuid.Nil {
-		f.config.Log = log
+	if f.at.Log == uuid.Nil {
+		f.at.Log = log
 	}
-	if log != f.config.Log {
-		return &OtherLogError{Want: f.config.Log, Got: log}
+	if log != f.at.Log {
+		return &OtherLogError{Want: f.at.Log, Got: log}
 	}
 	return nil
 }

@@ -127,8 +127,13 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	after, _ := strconv.Atoi(r.URL.Query().Get("after"))
+	answer := map[string]any{"source": cloudevent.Source(s.log), "head": len(s.evs), "next": len(s.evs)}
+	if after > len(s.evs) || after > 0 && s.evs[after-1].ID.String() != r.URL.Query().Get("after_id") {
+		w.WriteHeader(409)
+		_ = json.NewEncoder(w).Encode(answer)
+		return
+	}
 	const limit = 7 // fewer than are asked for
-	answer := map[string]any{"source": cloudevent.Source(s.log), "head": len(s.evs), "next": max(after, len(s.evs))}
 	results := []json.RawMessage{}
 	for i := after; i < len(s.evs); i++ {
 		if len(results) == limit {
@@ -139,8 +144,21 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			results = append(results, cloudevent.Append(nil, s.log, s.evs[i]))
 		}
 	}
+	if next := answer["next"].(int); next > 0 {
+		answer["next_id"] = s.evs[next-1].ID
+	}
 	answer["results"] = results
 	_ = json.NewEncoder(w).Encode(answer)
+}
+
+// checkpoint is that of who has handled the event at a position.
+func (s *server) checkpoint(position events.Position) Checkpoint {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if position == 0 {
+		return Checkpoint{}
+	}
+	return Checkpoint{s.log, position, s.evs[position-1].ID}
 }
 
 // follow runs Follow until it has handed over n events, and answers their positions.
@@ -148,11 +166,7 @@ func (s *server) follow(after events.Position, n int, seen func(Event) error) (p
 	ctx, cancel := context.WithTimeout(s.t.Context(), 20*time.Second)
 	defer cancel()
 	enough := errors.New("enough")
-	config := s.config
-	if after > 0 && config.Log == uuid.Nil {
-		config.Log = s.log
-	}
-	err = Follow(ctx, config, after, func(_ context.Context, e Event) error {
+	err = Follow(ctx, s.config, s.checkpoint(after), func(_ context.Context, e Event) error {
 		positions = append(positions, e.Position)
 		if seen != nil {
 			if err := seen(e); err != nil {
@@ -253,7 +267,6 @@ func TestFollowFilters(t *testing.T) {
 	s := newServer(t)
 	s.config.Types = []events.Type{events.PatientRemovedType}
 	s.config.Tags = []events.Tag{"patient:8"}
-	s.config.Log = s.log
 	s.config.HTTP = &http.Client{Transport: roundTripper(func(r *http.Request) {
 		if q := r.URL.Query(); q.Get("types") != "patient.removed" || q.Get("tags") != "patient:8" {
 			t.Errorf("asked %s", r.URL)
@@ -263,14 +276,15 @@ func TestFollowFilters(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	never := func(_ context.Context, e Event) error { return fmt.Errorf("handed over: %v", e.Tags) }
-	if err := Follow(ctx, s.config, 1, never); !errors.Is(err, context.DeadlineExceeded) {
+	first := s.checkpoint(1)
+	if err := Follow(ctx, s.config, first, never); !errors.Is(err, context.DeadlineExceeded) {
 		t.Error(err)
 	}
 	s.mu.Lock()
 	s.log = uuid.New()
 	s.mu.Unlock()
 	var other *OtherLogError
-	if err := Follow(t.Context(), s.config, 1, never); !errors.As(err, &other) {
+	if err := Follow(t.Context(), s.config, first, never); !errors.As(err, &other) {
 		t.Errorf("another log, without an event that is asked for: %v", err)
 	}
 }
@@ -287,17 +301,8 @@ func TestFollowEnds(t *testing.T) {
 	for range 3 {
 		s.add(false)
 	}
-	var beyond *BeyondError
-	if _, err := s.follow(4, 1, nil); !errors.As(err, &beyond) || *beyond != (BeyondError{Position: 4, Head: 3}) {
-		t.Errorf("beyond the end: %v", err)
-	}
 	first := s.log
-	s.config.Log = uuid.New()
 	var other *OtherLogError
-	if _, err := s.follow(0, 1, nil); !errors.As(err, &other) || other.Got != first {
-		t.Errorf("another log: %v", err)
-	}
-	s.config.Log = uuid.Nil
 	_, err := s.follow(0, 100, func(e Event) error { // the log is replaced under way
 		if e.Position == 3 {
 			s.mu.Lock()
@@ -319,11 +324,86 @@ func TestFollowEnds(t *testing.T) {
 	if _, err := s.follow(0, 1, nil); !errors.As(err, &refused) || refused.Status != 401 {
 		t.Errorf("a token that is never good: %v", err)
 	}
-	if err := Follow(t.Context(), Config{}, 0, nil); err == nil {
+	if err := Follow(t.Context(), Config{}, Checkpoint{}, nil); err == nil {
 		t.Error("nothing is configured")
 	}
-	if err := Follow(t.Context(), s.config, 1, nil); err == nil || !strings.Contains(err.Error(), "Config.Log") {
-		t.Errorf("a position without its log: %v", err)
+	if err := Follow(t.Context(), s.config, Checkpoint{Position: 1}, nil); err == nil || !strings.Contains(err.Error(), "the log, the position and the id") {
+		t.Errorf("a position alone: %v", err)
+	}
+}
+
+// goBack loses the events after a position, and others take their places: so many.
+func (s *server) goBack(to, others int) {
+	s.t.Helper()
+	s.mu.Lock()
+	s.evs = s.evs[:to]
+	s.mu.Unlock()
+	for range others {
+		s.add(true)
+	}
+}
+
+// TestFollowALogThatGoesBack: also when it has grown past what was followed before that is
+// noticed, when that happens while nobody follows, and when nothing was handed over of
+// what was lost.
+func TestFollowALogThatGoesBack(t *testing.T) {
+	for name, others := range map[string]int{"shorter": 1, "as long": 3, "longer": 30} {
+		t.Run(name, func(t *testing.T) {
+			s := newServer(t)
+			for range 8 {
+				s.add(true)
+			}
+			before, last := s.checkpoint(5), s.checkpoint(8)
+			var back *WentBackError
+			got, err := s.follow(0, 100, func(e Event) error {
+				if e.Position == 8 {
+					s.goBack(5, others)
+				}
+				return nil
+			})
+			if !errors.As(err, &back) || back.Last != last || !consecutive(got, 1) || len(got) != 8 {
+				t.Errorf("under way: %v, %v", err, got)
+			}
+			err = Follow(t.Context(), s.config, last, func(_ context.Context, e Event) error { return fmt.Errorf("handed over: %d", e.Position) })
+			if !errors.As(err, &back) || back.Last != last {
+				t.Errorf("from what was lost: %v", err)
+			}
+			enough := errors.New("enough")
+			next := events.Position(5)
+			err = Follow(t.Context(), s.config, before, func(_ context.Context, e Event) error {
+				if next++; e.Position != next {
+					t.Errorf("%d after %d", e.Position, next-1)
+				}
+				if next == events.Position(5+others) {
+					return enough
+				}
+				return nil
+			})
+			if !errors.Is(err, enough) {
+				t.Errorf("from what was before: %v", err)
+			}
+			s.config.Tags, s.config.NATS = []events.Tag{"patient:8"}, nil
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			time.AfterFunc(300*time.Millisecond, func() { s.goBack(3, others+10) })
+			if err := Follow(ctx, s.config, Checkpoint{}, nil); !errors.As(err, &back) {
+				t.Errorf("of which nothing was handed over: %v", err)
+			}
+		})
+	}
+}
+
+func TestCheckpointsAreStored(t *testing.T) {
+	for _, want := range []Checkpoint{{}, {uuid.New(), 42, uuid.New()}} {
+		if got, err := ParseCheckpoint(want.String()); err != nil || got != want {
+			t.Errorf("%q: %v, %v", want, got, err)
+		}
+	}
+	log := uuid.NewString()
+	for _, text := range []string{"42", log + "/42", log + "/x/" + log, log + "/0/" + log, "x/1/" + log, log + "/1/x", log + "/1/" + uuid.Nil.String()} {
+		if got, err := ParseCheckpoint(text); err == nil || got != (Checkpoint{}) {
+			t.Errorf("%q: %v", text, got)
+		}
 	}
 }
 

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/carelog/carelog/events"
 	"github.com/carelog/carelog/events/cloudevent"
 )
@@ -23,7 +25,8 @@ const requestTimeout = 30 * time.Second
 type page struct {
 	Results    []json.RawMessage `json:"results"`
 	Next, Head events.Position
-	Source     string // the log, though no event is asked for
+	NextID     uuid.UUID `json:"next_id"` // of the event at Next, which may be none that is asked for
+	Source     string    // the log, though no event is asked for
 }
 
 // catchUp hands over what is in the log, up to its head.
@@ -47,10 +50,7 @@ func (f *follower) fill(ctx context.Context, until events.Position) error {
 		if err := f.checkLog(log); err != nil {
 			return err
 		}
-		if page.Head < f.position {
-			return &BeyondError{Position: f.position, Head: page.Head}
-		}
-		if page.Next-f.position != events.Position(len(page.Results)) && f.wantsAll() && f.config.NATS != nil {
+		if page.Next-f.at.Position != events.Position(len(page.Results)) && f.wantsAll() && f.config.NATS != nil {
 			return ErrNotAll
 		}
 		for _, document := range page.Results {
@@ -58,8 +58,10 @@ func (f *follower) fill(ctx context.Context, until events.Position) error {
 				return err
 			}
 		}
-		f.position = max(f.position, page.Next)
-		if f.position >= page.Head || until > 0 && f.position >= until {
+		if page.Next > f.at.Position {
+			f.at.Position, f.at.ID = page.Next, page.NextID
+		}
+		if f.at.Position >= page.Head || until > 0 && f.at.Position >= until {
 			return nil
 		}
 	}
@@ -88,7 +90,10 @@ func (f *follower) page(ctx context.Context) (page, error) {
 func (f *follower) ask(ctx context.Context) (answer page, err error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	query := url.Values{"after": {strconv.FormatInt(int64(f.position), 10)}, "limit": {"1000"}}
+	query := url.Values{"after": {strconv.FormatInt(int64(f.at.Position), 10)}, "limit": {"1000"}}
+	if f.at.Position > 0 {
+		query.Set("after_id", f.at.ID.String())
+	}
 	if len(f.config.Types) > 0 {
 		query.Set("types", joined(f.config.Types))
 	}
@@ -108,6 +113,9 @@ func (f *follower) ask(ctx context.Context) (answer page, err error) {
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
 		body, _ := io.ReadAll(io.LimitReader(response.Body, 1000))
+		if response.StatusCode == http.StatusConflict {
+			return page{}, f.conflict(body)
+		}
 		refused := &StatusError{response.StatusCode, string(body)}
 		if response.StatusCode >= 500 || response.StatusCode == http.StatusTooManyRequests {
 			return page{}, &passing{refused}
@@ -118,6 +126,17 @@ func (f *follower) ask(ctx context.Context) (answer page, err error) {
 		return page{}, &passing{fmt.Errorf("read a page of events: %w", err)}
 	}
 	return answer, nil
+}
+
+// conflict is why the log does not have what was handed over last.
+func (f *follower) conflict(body []byte) error {
+	var answer struct{ Source string }
+	if json.Unmarshal(body, &answer) == nil {
+		if log, err := cloudevent.LogOf(answer.Source); err == nil && log != f.at.Log {
+			return &OtherLogError{Want: f.at.Log, Got: log}
+		}
+	}
+	return &WentBackError{Last: f.at}
 }
 
 func joined[S ~string](texts []S) string {

@@ -50,12 +50,12 @@ func (f *follower) live(ctx context.Context) error {
 		if err != nil {
 			continue // no event
 		}
-		if events.Position(position) > f.position+1 { // what is between is missing there
+		if events.Position(position) > f.at.Position+1 { // what is between is missing there
 			if err := f.fill(ctx, events.Position(position)-1); err != nil {
 				return err
 			}
-			if f.position < events.Position(position)-1 { // nor does the API have it
-				return &passing{fmt.Errorf("event %d came over NATS, and the log ends at %d", position, f.position)}
+			if f.at.Position < events.Position(position)-1 { // nor does the API have it
+				return &passing{fmt.Errorf("event %d came over NATS, and the log ends at %d", position, f.at.Position)}
 			}
 		}
 		if err := f.take(ctx, message.Data()); err != nil {

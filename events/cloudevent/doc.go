@@ -28,18 +28,26 @@
 //
 // # What subscribers can rely on
 //
-//   - Order: positions are 1, 2, 3 … without a gap, in the order of commit. NATS and
-//     HTTP deliver in this order.
+//   - Order: positions are 1, 2, 3 … without a gap, in the order of commit. HTTP delivers
+//     in this order, and NATS to a consumer that needs no acknowledgements, or has one event
+//     unacknowledged at a time (max_ack_pending 1, which Carelog sets where a consumer
+//     does not say). With more, after a crash newer events come first: then handle only
+//     the one after the last position and refuse the others (nak), and do without a filter, which
+//     hides gaps.
 //   - At least once: an event may come twice. What is at or below the last position
 //     that was handled is dropped; no other deduplication is needed. source and id
 //     together are unique, too.
 //   - A position means nothing without source: after a restore or an import the log has
 //     another id. Who sees another source than before has to start over, from
 //     position 0.
+//   - A log that loses its last events and keeps its id, as by a failover to a standby
+//     that did not have them yet, gives their positions to other events. Who
+//     resumes, or finds its consumer gone, asks the HTTP feed with after and after_id, position and id of
+//     the last event: 409 says that it was lost, and to start over. A stream of
+//     Server-Sent Events that is open then ends with the reason went_back.
 //   - Types are never renamed, and a published version never changes its schema. A
 //     new version is a new type here (".v2"), with all fields needed to handle it without
-//     the old one.
-//     What a subscriber does not know it must not fail on.
+//     the old one. What a subscriber does not know it must not fail on.
 //   - The NATS stream is bounded by age and size, and may be purged: what it no longer
 //     holds is in the log, and the HTTP feed reads that from the first event on.
 //   - An event that is removed from the log for good will be told by a patient.erased

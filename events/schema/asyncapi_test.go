@@ -3,6 +3,7 @@ package schema
 import (
 	"compress/gzip"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -10,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	sdk "github.com/cloudevents/sdk-go/v2"
 	"github.com/google/uuid"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
@@ -48,6 +50,10 @@ func TestCloudEventsAreValid(t *testing.T) {
 			e.Metadata = metadata
 			text := cloudevent.Append(nil, log, e)
 			document := decode(t, text)
+			var official sdk.Event
+			if err := errors.Join(json.Unmarshal(text, &official), official.Validate()); err != nil {
+				t.Errorf("%s: for the CloudEvents SDK: %v", name, err)
+			}
 			for what, valid := range map[string]*jsonschema.Schema{"envelope": envelope, "message": message, "feed": anyEvent} {
 				if err := valid.Validate(document); err != nil {
 					t.Errorf("%s: %s\n%s\n%v", name, what, text, err)

@@ -82,6 +82,18 @@ func NewHub(log Log, logID uuid.UUID, progress Progress, registerer prometheus.R
 // Source names the log, as in each of its events.
 func (h *Hub) Source() string { return cloudevent.Source(h.logID) }
 
+// ID answers the id of the event at a position; [ErrWentBack] when the log has none there.
+func (h *Hub) ID(ctx context.Context, position events.Position) (uuid.UUID, error) {
+	found, err := h.log.Read(ctx, position-1, 1)
+	if err != nil {
+		return uuid.Nil, err
+	}
+	if len(found) == 0 || found[0].Position != position {
+		return uuid.Nil, ErrWentBack
+	}
+	return found[0].ID, nil
+}
+
 // While returns a context that ends also when the hub stops, with the cause
 // [ErrStopped]. Done must be called.
 func (h *Hub) While(ctx context.Context) (while context.Context, done func()) {

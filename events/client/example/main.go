@@ -1,5 +1,5 @@
 // Command example prints the events of a Carelog, and goes on with what happens. It
-// keeps log and position of the last one in a file, so that it goes on there the next time.
+// keeps how far it has come in a file, checkpoint.txt, and goes on there the next time.
 //
 //	CARELOG_URL=http://127.0.0.1:8000 CARELOG_EMAIL=john@example.com CARELOG_PASSWORD=securepassword123 go run .
 //
@@ -43,29 +43,23 @@ func run(ctx context.Context) error {
 		defer connection.Close()
 		config.NATS, config.Domain = connection, os.Getenv("NATS_DOMAIN")
 	}
-	position := readPosition(&config)
-	return client.Follow(ctx, config, position, func(_ context.Context, e client.Event) error {
+	stored, _ := os.ReadFile(checkpointFile) // not there at first
+	checkpoint, err := client.ParseCheckpoint(string(stored))
+	if err != nil {
+		return fmt.Errorf("%s: %w", checkpointFile, err)
+	}
+	return client.Follow(ctx, config, checkpoint, func(_ context.Context, e client.Event) error {
 		switch p := e.Payload.(type) {
 		case events.PatientRegistered:
 			fmt.Printf("%d: user %d has a new patient, %s %s\n", e.Position, p.OwnerID, p.FirstName, p.LastName)
 		default:
 			fmt.Printf("%d: %s %s\n", e.Position, e.Type, e.Subject)
 		}
-		return os.WriteFile(positionFile, fmt.Appendf(nil, "%s %d\n", e.Log, e.Position), 0o600)
+		return os.WriteFile(checkpointFile, []byte(e.Checkpoint().String()), 0o600)
 	})
 }
 
-const positionFile = "position.txt"
-
-// readPosition is where the last run ended, and of which log that is.
-func readPosition(config *client.Config) (position events.Position) {
-	text, _ := os.ReadFile(positionFile)
-	var log string
-	if n, _ := fmt.Sscan(string(text), &log, &position); n == 2 {
-		_ = config.Log.UnmarshalText([]byte(log)) // of a file that is no more what it was nothing is known
-	}
-	return position
-}
+const checkpointFile = "checkpoint.txt"
 
 // login answers an access token.
 func login(ctx context.Context) (string, error) {

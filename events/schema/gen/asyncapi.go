@@ -106,17 +106,18 @@ var securitySchemes = object{
 	}},
 }
 
-const feedWords = `Events in order of position, as the Accept header asks: a page (application/json) {"results": [event, ...], "next": position, "head": position}, ` +
+const feedWords = `Events in order of position, as the Accept header asks: a page (application/json) {"results": [event, ...], "next": position, "next_id": id of the event there, "head": position, "source": the log}, ` +
 	`one event a line (application/x-ndjson), or Server-Sent Events (text/event-stream) whose id is the position and that go on with what happens; ` +
-	`the header Last-Event-ID resumes them.`
+	`the header Last-Event-ID resumes them. The last one, named end, has {"reason", "detail"}.`
 
 var feedQuery = object{
 	{"type", "object"},
 	{"properties", object{
 		{"after", object{{"type", "integer"}, {"minimum", 0}, {"description", "The position to begin behind; without it the first event is the first of the log."}}},
+		{"after_id", object{{"type", "string"}, {"format", "uuid"}, {"description", "The id of the event at that position: 409 when the log has another there, or none."}}},
 		{"types", object{{"type", "string"}, {"description", "Any of these event types, separated by commas, like patient.registered; without it all."}}},
 		{"tags", object{{"type", "string"}, {"description", "All of these tags, separated by commas, like patient:42."}}},
-		{"limit", object{{"type", "integer"}, {"minimum", 1}, {"description", "How many events at most, up to 1000; without it a page has 100, and lines have all. Server-Sent Events have no limit."}}},
+		{"limit", object{{"type", "integer"}, {"minimum", 1}, {"description", "How many events at most, in a page up to 1000; without it a page has 100, and lines have all. Server-Sent Events have no limit: 400."}}},
 	}},
 }
 
