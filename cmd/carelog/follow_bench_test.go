@@ -11,34 +11,44 @@ import (
 	"runtime"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/carelog/carelog/commands"
 	"github.com/carelog/carelog/events"
 	"github.com/carelog/carelog/events/client"
 	"github.com/carelog/carelog/events/cloudevent"
-	"github.com/carelog/carelog/eventstore/pgtest"
 )
 
-// BenchmarkFollowing measures those who follow the events: how fast they catch up
-// over HTTP, and how late what happens reaches them, by the database's clock.
+// BenchmarkFollowing measures those who follow the events: how fast they catch up, and
+// how late what happens reaches them, by the database's clock. Over NATS they are a
+// subscriber with an account of its own.
 //
 //	make bench-components BENCH="-bench Following -benchtime 1x"
 func BenchmarkFollowing(b *testing.B) {
-	broker := startNATS(b, b.TempDir(), -1)
-	config := testConfig(b, map[string]string{"DATABASE_URL": pgtest.New(b), "CARELOG_JWT_SECRET": testSecret, "NATS_URL": broker.ClientURL(),
-		"CARELOG_ACCESS_TOKEN_LIFETIME": "1h"})
+	config := databaseConfig(b)
+	config.AccessTokenLifetime = time.Hour
+	config.StreamMaxBytes = 512 << 20
+	s := &subscribed{}
+	s.url, s.passwords = listen(b, &config, "billing")
+	server := start(b, config)
+	s.awaitStream(b, "billing")
 	const past = 200_000
 	fillLog(b, config.DatabaseURL, past)
 	runSQL(b, config.DatabaseURL, fmt.Sprintf("select setval('patient_ids', %d)", past))
-	server := start(b, config)
 	access, _ := server.register(b, "John Doe", "john@example.com", oldPassword)
+	_, js := s.as(b, "billing")
+	eventually(b, "the NATS stream has all events", time.Minute, func() bool {
+		stream, err := js.Stream(b.Context(), "CARELOG")
+		return err == nil && stream.CachedInfo().State.Msgs > past
+	})
 	if err := withOperator(b.Context(), config, quiet(), func(ctx context.Context, o *operator) error {
 		user, err := o.findUser(ctx, "john@example.com")
 		if err == nil {
@@ -50,7 +60,7 @@ func BenchmarkFollowing(b *testing.B) {
 	}
 	follow := client.Config{URL: server.url, Token: func(context.Context) (string, error) { return access, nil }}
 
-	b.Run("lines", func(b *testing.B) {
+	b.Run("catch up over HTTP, lines", func(b *testing.B) {
 		for b.Loop() {
 			r, _ := http.NewRequestWithContext(b.Context(), "GET", server.url+"/api/events/", nil)
 			r.Header.Set("Authorization", "Bearer "+access)
@@ -71,7 +81,7 @@ func BenchmarkFollowing(b *testing.B) {
 		}
 		b.ReportMetric(float64(past*b.N)/b.Elapsed().Seconds(), "events/s")
 	})
-	b.Run("client", func(b *testing.B) {
+	b.Run("catch up over HTTP, client", func(b *testing.B) {
 		for b.Loop() {
 			err := client.Follow(b.Context(), follow, client.Checkpoint{}, func(_ context.Context, e client.Event) error {
 				if e.Position == past {
@@ -85,6 +95,38 @@ func BenchmarkFollowing(b *testing.B) {
 		}
 		b.ReportMetric(float64(past*b.N)/b.Elapsed().Seconds(), "events/s")
 	})
+	catchUp := func(name string, count int, consumer func() (jetstream.Consumer, error)) {
+		b.Run("catch up over NATS, "+name, func(b *testing.B) {
+			for b.Loop() {
+				c, err := consumer()
+				if err != nil {
+					b.Fatal(err)
+				}
+				messages, err := c.Messages()
+				if err != nil {
+					b.Fatal(err)
+				}
+				for n := range count {
+					message, err := messages.Next()
+					if err != nil || message.Headers().Get("Carelog-Position") != strconv.Itoa(n+1) {
+						b.Fatal(n, message, err)
+					}
+					if name == "durable" {
+						_ = message.Ack()
+					}
+				}
+				messages.Stop()
+			}
+			b.ReportMetric(float64(count*b.N)/b.Elapsed().Seconds(), "events/s")
+		})
+	}
+	catchUp("ordered", past, func() (jetstream.Consumer, error) {
+		return js.OrderedConsumer(b.Context(), "CARELOG", jetstream.OrderedConsumerConfig{})
+	})
+	catchUp("durable", past/10, func() (jetstream.Consumer, error) {
+		_ = js.DeleteConsumer(b.Context(), "CARELOG", "billing") // from the round before
+		return js.CreateConsumer(b.Context(), "CARELOG", jetstream.ConsumerConfig{Durable: "billing", MaxAckPending: 1})
+	})
 	b.Run("1000 idle readers", func(b *testing.B) {
 		for b.Loop() {
 			b.ReportMetric(float64(server.measureIdle(b, access, 1000))/(1<<20), "MiB")
@@ -94,7 +136,7 @@ func BenchmarkFollowing(b *testing.B) {
 		for _, rate := range []int{1000, 5000} {
 			b.Run(fmt.Sprintf("live by %s at %d a second", by, rate), func(b *testing.B) {
 				for b.Loop() {
-					late := server.measureFollowers(b, access, by, broker.ClientURL(), rate, 10)
+					late := server.measureFollowers(b, access, by, s, rate, 10)
 					slices.Sort(late)
 					b.ReportMetric(float64(len(late)), "events")
 					b.ReportMetric(float64(quantile(late, 0.5))/1e6, "p50-ms")
@@ -162,7 +204,7 @@ func (r *running) head(b *testing.B, access string) client.Checkpoint {
 // measureFollowers has patients registered at a rate for three seconds, by a process's
 // worth of commands beside the server, and answers by how much all followers were late,
 // event by event.
-func (r *running) measureFollowers(b *testing.B, access, by, natsURL string, rate, followers int) (late []time.Duration) {
+func (r *running) measureFollowers(b *testing.B, access, by string, s *subscribed, rate, followers int) (late []time.Duration) {
 	b.Helper()
 	begin := r.head(b, access)
 	ctx, cancel := context.WithCancel(b.Context())
@@ -183,12 +225,12 @@ func (r *running) measureFollowers(b *testing.B, access, by, natsURL string, rat
 				results[i] = append(results[i], time.Since(recorded))
 			}
 			if by == "NATS" {
-				conn, err := nats.Connect(natsURL)
+				conn, err := nats.Connect(s.url, nats.UserInfo("billing", s.passwords["billing"]))
 				if err != nil {
 					return err
 				}
 				defer conn.Close()
-				err = client.Follow(ctx, client.Config{URL: r.url, NATS: conn, Token: func(context.Context) (string, error) { return access, nil }}, begin,
+				err = client.Follow(ctx, client.Config{URL: r.url, NATS: conn, Domain: "carelog", Token: func(context.Context) (string, error) { return access, nil }}, begin,
 					func(_ context.Context, e client.Event) error {
 						if note(e.RecordedAt); int64(len(results[i])) == total {
 							return errEnough

@@ -25,7 +25,7 @@ type subscribed struct {
 
 // listen makes subscribers and lets them connect to the NATS server of a
 // configuration, at an address that stays the same.
-func listen(t *testing.T, config *Config, names ...string) (url string, passwords map[string]string) {
+func listen(t testing.TB, config *Config, names ...string) (url string, passwords map[string]string) {
 	t.Helper()
 	config.NATSSubscribers = filepath.Join(t.TempDir(), "subscribers")
 	passwords = map[string]string{}
@@ -40,7 +40,7 @@ func listen(t *testing.T, config *Config, names ...string) (url string, password
 	return "nats://" + config.NATSListen, passwords
 }
 
-func freeAddress(t *testing.T) string {
+func freeAddress(t testing.TB) string {
 	t.Helper()
 	free, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -61,7 +61,7 @@ func startSubscribed(t *testing.T, names ...string) *subscribed {
 
 // awaitStream waits for the NATS stream: what is appended before it is made need not be
 // on it.
-func (s *subscribed) awaitStream(t *testing.T, name string) {
+func (s *subscribed) awaitStream(t testing.TB, name string) {
 	t.Helper()
 	conn, early := s.as(t, name)
 	defer conn.Close()
@@ -72,7 +72,7 @@ func (s *subscribed) awaitStream(t *testing.T, name string) {
 }
 
 // as connects a subscriber, as the README says.
-func (s *subscribed) as(t *testing.T, name string) (*nats.Conn, jetstream.JetStream) {
+func (s *subscribed) as(t testing.TB, name string) (*nats.Conn, jetstream.JetStream) {
 	t.Helper()
 	conn, err := nats.Connect(s.url, nats.UserInfo(name, s.passwords[name]), nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond))
 	if err != nil {
