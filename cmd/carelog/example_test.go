@@ -5,32 +5,31 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
-
-	"github.com/carelog/carelog/eventstore/pgtest"
 )
 
 // TestTheExampleFollows builds the example of events/client, which is a module of its
-// own, and runs it twice: it prints what was and what happens, and the second time what
-// is new.
+// own, and runs it twice: over NATS, as a subscriber, it prints what was and what happens,
+// and the second time, over HTTP, what is new.
 func TestTheExampleFollows(t *testing.T) {
+	t.Parallel()
 	program := filepath.Join(t.TempDir(), "example")
 	build := exec.Command("go", "build", "-o", program, ".")
 	build.Dir = "../../events/client/example"
 	if output, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, output)
 	}
-	broker := startNATS(t, t.TempDir(), -1)
-	config := testConfig(t, map[string]string{"DATABASE_URL": pgtest.New(t), "CARELOG_JWT_SECRET": testSecret, "NATS_URL": broker.ClientURL()})
-	server := start(t, config)
+	server := startSubscribed(t, "billing")
+	config := server.config
 	access, _ := server.register(t, "John Doe", "john@example.com", oldPassword)
 	expectCarelog(t, config, "", "user 1 has role auditor\n", "users", "grant", "1", "auditor")
 	server.mustAs(t, access, "POST", "/api/patients/", somePatient, 201)
 	dir := t.TempDir()
-	for _, nats := range []string{broker.ClientURL(), ""} {
+	for _, nats := range []string{strings.Replace(server.url, "//", "//billing:"+server.passwords["billing"]+"@", 1), ""} {
 		example := exec.CommandContext(t.Context(), program)
 		example.Dir = dir
-		example.Env = append(os.Environ(), "CARELOG_URL="+server.url, "CARELOG_EMAIL=john@example.com", "CARELOG_PASSWORD="+oldPassword, "NATS_URL="+nats)
+		example.Env = append(os.Environ(), "CARELOG_URL="+server.running.url, "CARELOG_EMAIL=john@example.com", "CARELOG_PASSWORD="+oldPassword, "NATS_URL="+nats, "NATS_DOMAIN=carelog")
 		example.Stderr = os.Stderr
 		output, err := example.StdoutPipe()
 		if err != nil {

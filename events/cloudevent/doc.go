@@ -43,8 +43,8 @@
 //   - A log that loses its last events and keeps its id, as by a failover to a standby
 //     that did not have them yet, gives their positions to other events. Who
 //     resumes, or finds its consumer gone, asks the HTTP feed with after and after_id, position and id of
-//     the last event: 409 says that it was lost, and to start over. A stream of
-//     Server-Sent Events that is open then ends with the reason went_back.
+//     the last event: 409 says that it was lost, and to start over. An open stream of
+//     Server-Sent Events ends with the reason went_back.
 //   - Types are never renamed, and a published version never changes its schema. A
 //     new version is a new type here (".v2"), with all fields needed to handle it without
 //     the old one. What a subscriber does not know it must not fail on.

@@ -12,18 +12,17 @@ import { EventSource } from "eventsource";
 
 const [base, way] = process.argv.slice(2);
 const token = { Authorization: `Bearer ${process.env.CARELOG_TOKEN}` };
-let last = "0";
+let last; // event
 
 function follow(url, options) {
   const source = new EventSource(url, options);
-  source.onmessage = ({ lastEventId, data }) => {
-    const event = JSON.parse(data);
-    console.log(event.position, event.type, event.subject);
-    last = lastEventId;
+  source.onmessage = ({ data }) => {
+    last = JSON.parse(data);
+    console.log(last.position, last.type, last.subject);
   };
   source.addEventListener("end", ({ data }) => {
     const { reason, detail } = JSON.parse(data);
-    if (reason === "token_expired" || reason === "not_allowed") fail(detail);
+    if (["token_expired", "not_allowed", "went_back"].includes(reason)) fail(detail);
   });
   return source;
 }
@@ -45,6 +44,7 @@ function followByHeader() {
 }
 
 // followByTicket opens a new EventSource whenever one is cut off, as a ticket is good once.
+// It tells which event was the last: a log that has lost it answers 409.
 async function followByTicket() {
   const again = () => setTimeout(followByTicket, 1000);
   let answer;
@@ -56,9 +56,11 @@ async function followByTicket() {
   if (answer.status === 503) return again();
   if (answer.status !== 201) fail(await answer.text());
   const { ticket } = await answer.json();
-  const source = follow(`${base}/api/events/?ticket=${ticket}&after=${last}`);
-  source.onerror = () => {
+  const after = last ? `&after=${last.position}&after_id=${last.id}` : "";
+  const source = follow(`${base}/api/events/?ticket=${ticket}${after}`);
+  source.onerror = ({ code, message }) => {
     source.close();
+    if (code === 409) fail(message);
     again();
   };
 }
