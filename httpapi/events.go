@@ -35,89 +35,55 @@ type eventsAsked struct {
 	user   projections.Session
 	looked time.Time // when the user's right to see was last looked at
 	filter feed.Filter
-	after  events.Position
-	last   uuid.UUID // the id of the event there; the nil UUID when it is not told
-	limit  int       // 0: no limit
+	after  place
+	limit  int // 0: no limit
 }
 
 // listEvents answers GET /api/events/: the events that the user may see, as
-// CloudEvents in order of position. A page is {"results": [...], "next": the
-// position to go on after, "next_id": the id of the event there, "head": that of the log's
-// last event, "source": the log, as in its events}: whoever has next at the head has seen
-// everything. Lines are whole up to the head; a stream goes on with what happens.
+// CloudEvents in order of position. Lines and a page are of what there is, up to the head
+// of the log; a stream goes on with what happens.
 func (a *api) listEvents(w http.ResponseWriter, r *http.Request) error {
 	asked, err := a.eventsAsked(r)
 	if err != nil {
 		return err
 	}
-	head, err := a.log.Head(r.Context())
+	head, err := a.head(r.Context())
 	if err != nil {
 		return err
 	}
-	if err := a.isThere(r.Context(), asked, head); err != nil {
+	if asked.after.position > head.position {
+		return a.wentBack()
+	}
+	if err := a.isThere(r.Context(), asked.after); err != nil {
 		return err
 	}
 	form := askedForm(r, eventForms)
-	if r.Method == http.MethodHead && form != "" {
+	switch {
+	case r.Method == http.MethodHead && form != "":
 		w.Header().Set("Content-Type", form)
 		w.WriteHeader(http.StatusOK)
 		return nil
-	}
-	switch form {
-	case streamType:
+	case form == streamType:
 		return a.streamEvents(w, r, asked)
-	case linesType:
+	case form == linesType:
 		return a.writeEventLines(w, r, asked, head)
 	}
-	var documents [][]byte
-	next, nextID := head, uuid.Nil
-	for e, err := range a.feed.Read(r.Context(), asked.filter, asked.after, head) {
-		if err != nil {
-			return err
-		}
-		documents = append(documents, e.Document)
-		if len(documents) == asked.limit {
-			next, nextID = e.Position, e.ID
-			break
-		}
-	}
-	if nextID == uuid.Nil && next > 0 {
-		if nextID, err = a.idAt(r.Context(), next); err != nil {
-			return err
-		}
-	}
-	return a.writeLong(w, r, func(dst []byte) []byte {
-		dst = append(dst, `{"results":`...)
-		dst = appendList(dst, documents, func(dst, document []byte) []byte { return append(dst, document...) })
-		dst = append(dst, `,"next":`...)
-		dst = strconv.AppendInt(dst, int64(next), 10)
-		if next > 0 {
-			dst = append(dst, `,"next_id":"`...)
-			dst = append(dst, nextID.String()...)
-			dst = append(dst, '"')
-		}
-		dst = append(dst, `,"head":`...)
-		dst = strconv.AppendInt(dst, int64(head), 10)
-		dst = append(dst, `,"source":"`...)
-		dst = append(dst, a.feed.Source()...)
-		return append(dst, `"}`...)
-	})
+	return a.writeEventPage(w, r, asked, head)
 }
 
-// isThere makes sure that the log has what is asked for to go on after. Positions alone
-// do not tell when the log was put back to an earlier state and has grown since.
-func (a *api) isThere(ctx context.Context, asked eventsAsked, head events.Position) error {
-	if asked.after > head {
-		return a.wentBack()
+// place is where an event stands in the log.
+type place struct {
+	position events.Position // 0: before the first
+	id       uuid.UUID       // the nil UUID when it is not known
+}
+
+// head is where the last event stands.
+func (a *api) head(ctx context.Context) (head place, err error) {
+	if head.position, err = a.log.Head(ctx); err != nil || head.position == 0 {
+		return head, err
 	}
-	if asked.last == uuid.Nil {
-		return nil
-	}
-	there, err := a.idAt(ctx, asked.after)
-	if err == nil && there != asked.last {
-		err = a.wentBack()
-	}
-	return err
+	head.id, err = a.idAt(ctx, head.position)
+	return head, err
 }
 
 func (a *api) idAt(ctx context.Context, position events.Position) (uuid.UUID, error) {
@@ -128,12 +94,63 @@ func (a *api) idAt(ctx context.Context, position events.Position) (uuid.UUID, er
 	return id, err
 }
 
+// isThere makes sure that the log has an event where it stood. Positions alone do not tell
+// when the log was put back to an earlier state and has grown since. While it has the
+// event, it has all that were before that.
+func (a *api) isThere(ctx context.Context, event place) error {
+	if event.id == uuid.Nil {
+		return nil
+	}
+	there, err := a.idAt(ctx, event.position)
+	if err == nil && there != event.id {
+		err = a.wentBack()
+	}
+	return err
+}
+
 // wentBack is the answer to who has got events that are not in the log: it was put back
 // to an earlier state, or is another one, which its source tells.
 func (a *api) wentBack() error {
 	return newError(http.StatusConflict,
 		"detail", "The log does not have the event to go on after: it was put back to an earlier state, or is another one. Start over from the first event.",
 		"code", "went_back", "source", a.feed.Source())
+}
+
+// writeEventPage answers {"results": [...], "next": the position to go on after, "next_id":
+// the id of the event there, "head": that of the log's last event, "source": the log, as in
+// its events}: whoever has next at the head has seen everything.
+func (a *api) writeEventPage(w http.ResponseWriter, r *http.Request, asked eventsAsked, head place) error {
+	var documents [][]byte
+	next := head
+	for e, err := range a.feed.Read(r.Context(), asked.filter, asked.after.position, head.position) {
+		if err != nil {
+			return err
+		}
+		documents = append(documents, e.Document)
+		if len(documents) == asked.limit {
+			next = place{e.Position, e.ID}
+			break
+		}
+	}
+	if err := a.isThere(r.Context(), next); err != nil { // or else the log went back meanwhile
+		return err
+	}
+	return a.writeLong(w, r, func(dst []byte) []byte {
+		dst = append(dst, `{"results":`...)
+		dst = appendList(dst, documents, func(dst, document []byte) []byte { return append(dst, document...) })
+		dst = append(dst, `,"next":`...)
+		dst = strconv.AppendInt(dst, int64(next.position), 10)
+		if next.position > 0 {
+			dst = append(dst, `,"next_id":"`...)
+			dst = append(dst, next.id.String()...)
+			dst = append(dst, '"')
+		}
+		dst = append(dst, `,"head":`...)
+		dst = strconv.AppendInt(dst, int64(head.position), 10)
+		dst = append(dst, `,"source":"`...)
+		dst = append(dst, a.feed.Source()...)
+		return append(dst, `"}`...)
+	})
 }
 
 // eventList is list for the events. Streams have places of their own.
@@ -163,9 +180,9 @@ func (a *api) eventsAsked(r *http.Request) (eventsAsked, error) {
 	if err != nil {
 		return eventsAsked{}, err
 	}
-	asked.after = events.Position(after)
+	asked.after.position = events.Position(after)
 	if id, given := query.get("after_id"); given {
-		if asked.last, err = uuid.Parse(id.text); err != nil || after == 0 {
+		if asked.after.id, err = uuid.Parse(id.text); err != nil || after == 0 {
 			return eventsAsked{}, newFieldError("after_id", "Give the id of the event at the position that is given as after.")
 		}
 	}
@@ -174,7 +191,7 @@ func (a *api) eventsAsked(r *http.Request) (eventsAsked, error) {
 		if err != nil || position < 0 {
 			return eventsAsked{}, newDetail(http.StatusBadRequest, "Last-Event-ID is not a position.")
 		}
-		asked.after, asked.last = events.Position(position), uuid.Nil
+		asked.after = place{position: events.Position(position)}
 	}
 	if asked.limit, err = eventLimit(query, askedForm(r, eventForms)); err != nil {
 		return eventsAsked{}, err
@@ -241,14 +258,14 @@ const chunk = 32 << 10
 
 // writeEventLines answers with one CloudEvent a line. What was begun and fails is
 // cut off, so that nobody takes it for whole.
-func (a *api) writeEventLines(w http.ResponseWriter, r *http.Request, asked eventsAsked, head events.Position) error {
+func (a *api) writeEventLines(w http.ResponseWriter, r *http.Request, asked eventsAsked, head place) error {
 	out, err := a.beginStream(w, r, linesType)
 	if err != nil {
 		return err
 	}
 	defer out.end()
 	n := 0
-	for e, err := range a.feed.Read(out.ctx, asked.filter, asked.after, head) {
+	for e, err := range a.feed.Read(out.ctx, asked.filter, asked.after.position, head.position) {
 		if err == nil {
 			err = a.lookNowAndThen(out.ctx, &asked)
 		}
@@ -262,6 +279,9 @@ func (a *api) writeEventLines(w http.ResponseWriter, r *http.Request, asked even
 		if n++; n == asked.limit {
 			break
 		}
+	}
+	if err := a.isThere(out.ctx, head); err != nil { // the log went back meanwhile
+		a.cutOff(r, err)
 	}
 	return out.flushAt(1)
 }

@@ -69,9 +69,9 @@ func (a *api) streamEvents(w http.ResponseWriter, r *http.Request, asked eventsA
 
 // follow sends events until there is a reason to end, which it answers.
 func (a *api) follow(ctx context.Context, out *outgoing, asked eventsAsked) error {
-	follower := a.feed.Follow(asked.after)
+	follower := a.feed.Follow(asked.after.position)
 	defer follower.Close()
-	sent, live := asked.after, false
+	sent, live := asked.after.position, false
 	for {
 		if !live { // what there is in the log
 			head, err := a.log.Head(ctx)

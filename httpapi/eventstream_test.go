@@ -8,6 +8,7 @@ import (
 	"iter"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -29,6 +30,7 @@ type growing struct {
 	evs      []events.Recorded
 	more     chan struct{} // closed when something is new
 	restarts int64
+	reading  func() // is called when the events are read
 }
 
 // add appends so many events of a type.
@@ -56,6 +58,9 @@ func (g *growing) goBack(to int) {
 }
 
 func (g *growing) Stream(_ context.Context, s events.Selection) iter.Seq2[events.Recorded, error] {
+	if g.reading != nil {
+		g.reading()
+	}
 	found, err := g.Read(context.Background(), s.After, int(s.Until-s.After))
 	return func(yield func(events.Recorded, error) bool) {
 		for _, e := range found {
@@ -331,4 +336,35 @@ func TestWhyAStreamEnds(t *testing.T) {
 			}
 		})
 	})
+}
+
+// TestALogThatGoesBackWhileItIsRead, and grows again: no answer is half of what was and
+// half of what is.
+func TestALogThatGoesBackWhileItIsRead(t *testing.T) {
+	for form, want := range map[string]string{"application/json": "409", "application/x-ndjson": "cut off"} {
+		inStream(t, func(s *streamed) {
+			s.add(10, events.DoctorAmendedType)
+			s.reading = func() {
+				s.goBack(5)
+				s.add(7, events.DoctorAmendedType)
+			}
+			transport := &http.Transport{DialContext: s.listener.dial}
+			defer transport.CloseIdleConnections()
+			r, err := http.NewRequest("GET", "http://carelog/api/events/", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Header.Set("Accept", form)
+			got := "cut off"
+			if answer, err := transport.RoundTrip(r); err == nil {
+				if _, err = io.ReadAll(answer.Body); err == nil {
+					got = strconv.Itoa(answer.StatusCode)
+				}
+				answer.Body.Close()
+			}
+			if got != want {
+				t.Errorf("%s: %s", form, got)
+			}
+		})
+	}
 }
