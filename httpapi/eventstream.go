@@ -49,9 +49,6 @@ func (a *api) streamEvents(w http.ResponseWriter, r *http.Request, asked eventsA
 	defer out.end()
 	out.buffer = append(out.buffer, "retry: 1000\n\n"...)
 	why := endOf(out.ctx, a.follow(out.ctx, out, asked))
-	if why != endStalled && requestOf(r.Context()).client.Err() != nil {
-		why = endGone
-	}
 	a.metrics.ended.WithLabelValues(why.reason).Inc()
 	switch why {
 	case endGone:
@@ -69,21 +66,12 @@ func (a *api) streamEvents(w http.ResponseWriter, r *http.Request, asked eventsA
 
 // follow sends events until there is a reason to end, which it answers.
 func (a *api) follow(ctx context.Context, out *outgoing, asked eventsAsked) error {
-	follower := a.feed.Follow(asked.after.position)
+	follower := a.feed.Follow(asked.after)
 	defer follower.Close()
-	sent, live := asked.after.position, false
+	sent, live := asked.after, false
 	for {
 		if !live { // what there is in the log
-			head, err := a.log.Head(ctx)
-			if err == nil && head < sent {
-				err = feed.ErrWentBack
-			}
-			if err == nil {
-				err = a.sendFromLog(ctx, out, &asked, sent, head)
-			}
-			if err == nil {
-				err = out.flushAt(1)
-			}
+			head, err := a.sendFromLog(ctx, out, &asked, sent)
 			if err != nil {
 				return err
 			}
@@ -146,23 +134,17 @@ func (a *api) sendNew(ctx context.Context, out *outgoing, asked *eventsAsked, e 
 	return out.flushAt(chunk)
 }
 
-// Why a stream ends whose user may see something else than when it began.
-var (
-	errSeesLess = errors.New("the user does not see all any more")
-	errSeesMore = errors.New("the user sees all now")
-)
+// errSeesOthers: the user may see something else than when the stream began.
+var errSeesOthers = errors.New("what the user may see has changed")
 
 // look makes sure that the user may still see what was asked for, and no more.
 func (a *api) look(ctx context.Context, asked *eventsAsked) error {
 	viewer, err := a.viewer(ctx, asked.user)
-	asked.looked = time.Now()
-	switch {
-	case err != nil || viewer == asked.filter.Viewer:
-		return err
-	case viewer.All:
-		return errSeesMore
+	if err == nil && viewer != asked.filter.Viewer {
+		err = errSeesOthers
 	}
-	return errSeesLess
+	asked.looked = time.Now()
+	return err
 }
 
 // lookNowAndThen is look once a second, while much is sent.
@@ -173,20 +155,32 @@ func (a *api) lookNowAndThen(ctx context.Context, asked *eventsAsked) error {
 	return a.look(ctx, asked)
 }
 
-func (a *api) sendFromLog(ctx context.Context, out *outgoing, asked *eventsAsked, after, until events.Position) error {
-	for e, err := range a.feed.Read(ctx, asked.filter, after, until) {
+// sendFromLog sends what the log has after an event, and answers its last one.
+func (a *api) sendFromLog(ctx context.Context, out *outgoing, asked *eventsAsked, after feed.Place) (head feed.Place, err error) {
+	if head, err = a.feed.Head(ctx); err != nil {
+		return head, err
+	}
+	for e, err := range a.feed.Read(ctx, asked.filter, after.Position, head.Position) {
 		if err == nil {
 			err = a.lookNowAndThen(ctx, asked)
 		}
 		if err != nil {
-			return err
+			return head, err
 		}
 		out.buffer = appendServerSent(out.buffer, e)
 		if err := out.flushAt(chunk); err != nil {
-			return err
+			return head, err
 		}
 	}
-	return nil
+	if head.Position < after.Position {
+		return head, feed.ErrWentBack
+	}
+	for _, event := range []feed.Place{after, head} { // or else the log went back meanwhile
+		if err := a.feed.Check(ctx, event); err != nil {
+			return head, err
+		}
+	}
+	return head, out.flushAt(1)
 }
 
 func appendServerSent(dst []byte, e feed.Event) []byte {
@@ -199,22 +193,23 @@ func appendServerSent(dst []byte, e feed.Event) []byte {
 
 // endOf turns an error into what the client is told.
 func endOf(ctx context.Context, err error) endOfStream {
+	cause := context.Cause(ctx)
 	switch {
-	case errors.Is(context.Cause(ctx), errExpired):
-		return endExpired
-	case errors.Is(err, feed.ErrStopped), errors.Is(context.Cause(ctx), feed.ErrStopped):
-		return endStopping
 	case errors.Is(err, errStalled):
 		return endStalled
-	case errors.Is(err, errGone):
+	case errors.Is(err, errGone), errors.Is(cause, context.Canceled):
 		return endGone
+	case errors.Is(cause, errExpired):
+		return endExpired
+	case errors.Is(err, feed.ErrStopped), errors.Is(cause, feed.ErrStopped):
+		return endStopping
 	case errors.Is(err, feed.ErrSlow):
 		return endSlow
 	case errors.Is(err, feed.ErrWentBack), errors.Is(err, projections.ErrWentBack):
 		return endWentBack
-	case errors.Is(err, errSeesMore):
+	case errors.Is(err, errSeesOthers):
 		return endChanged
-	case errors.Is(err, errSeesLess), answerTo(err).status == http.StatusUnauthorized:
+	case answerTo(err).status == http.StatusUnauthorized:
 		return endForbidden
 	}
 	return endFailed

@@ -324,14 +324,14 @@ func TestWhyAStreamEnds(t *testing.T) {
 			})
 		})
 	}
-	t.Run("not_allowed any more", func(t *testing.T) {
+	t.Run("changed to less", func(t *testing.T) {
 		inStream(t, func(s *streamed) {
 			s.queries.roles[1] = []events.Role{events.Auditor}
 			r := s.follow("")
 			synctest.Wait()
 			delete(s.queries.roles, 1)
 			s.add(1, events.UserRoleRevokedType, "user:1")
-			if _, last, reason := r.events(); reason != "not_allowed" || last != 0 {
+			if _, last, reason := r.events(); reason != "changed" || last != 0 {
 				t.Error(last, reason)
 			}
 		})
@@ -365,6 +365,44 @@ func TestALogThatGoesBackWhileItIsRead(t *testing.T) {
 			if got != want {
 				t.Errorf("%s: %s", form, got)
 			}
+		})
+	}
+}
+
+// TestALogThatGrowsPastAStream after it went back, before its server has seen that: the
+// stream ends, whether its follower was ahead of the hub or behind it, or had just begun.
+func TestALogThatGrowsPastAStream(t *testing.T) {
+	replace := func(s *streamed, to, more int) { // nothing is to be seen of it but other events
+		s.mu.Lock()
+		s.evs = s.evs[:to]
+		s.mu.Unlock()
+		s.add(more, events.DoctorAmendedType)
+	}
+	for name, more := range map[string]int{"as long": 6, "longer": 9} {
+		t.Run(name, func(t *testing.T) {
+			inStream(t, func(s *streamed) {
+				s.add(11, events.DoctorAmendedType)
+				r := s.follow("")
+				s.add(1, events.DoctorAmendedType)
+				synctest.Wait()
+				for r.line() != "id: 12" {
+				}
+				replace(s, 6, more)
+				synctest.Wait()
+				s.add(1, events.DoctorAmendedType)
+				if first, last, reason := r.events(); reason != "went_back" {
+					t.Errorf("%d to %d, %s", first, last, reason)
+				}
+			})
+		})
+		t.Run(name+", while the first follower comes", func(t *testing.T) {
+			inStream(t, func(s *streamed) {
+				s.add(12, events.DoctorAmendedType)
+				s.reading = sync.OnceFunc(func() { replace(s, 6, more) })
+				if first, last, reason := s.follow("").events(); reason != "went_back" {
+					t.Errorf("%d to %d, %s", first, last, reason)
+				}
+			})
 		})
 	}
 }

@@ -45,6 +45,19 @@ func acceptsJSON(mediaRange string) bool {
 		(subType == "*" || strings.EqualFold(subType, "json"))
 }
 
+// askedForm is the media type that the Accept header names, of those that a route has
+// besides JSON, unless JSON is worth more to it by name; empty for JSON.
+func askedForm(r *http.Request, forms []string) (form string) {
+	accept := r.Header["Accept"]
+	worth := weight(accept, "application/json")
+	for _, f := range forms {
+		if w := weight(accept, f); w > worth || w == worth && w > 0 && form == "" {
+			form, worth = f, w
+		}
+	}
+	return form
+}
+
 // prefersHTML tells of a browser that shows a page: what it accepts has HTML by name,
 // and that is worth more to it than JSON.
 func prefersHTML(r *http.Request) bool {

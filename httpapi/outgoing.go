@@ -11,7 +11,8 @@ import (
 
 // cutOff ends an answer in the middle.
 func (a *api) cutOff(r *http.Request, err error) {
-	if requestOf(r.Context()).client.Err() == nil {
+	gone := errors.Is(err, errGone) || requestOf(r.Context()).client.Err() != nil
+	if !gone || errors.Is(err, errStalled) {
 		a.logger.WarnContext(r.Context(), "a stream of events was cut off", "error", err.Error())
 	}
 	panic(http.ErrAbortHandler)
@@ -135,13 +136,17 @@ func (o *outgoing) sendBy(within time.Duration) {
 	_ = o.control.SetWriteDeadline(time.Now().Add(within))
 }
 
-// errStalled: the client has taken nothing for as long as sendWithin.
-var errStalled = errors.New("the client took nothing for too long")
+// chunk is how many bytes of events are sent at a time, at least, while there are more.
+const chunk = 32 << 10
 
-// errGone: the client takes nothing any more.
-var errGone = errors.New("the client is gone")
+// Why nothing more can be sent.
+var (
+	errStalled = errors.New("the client took nothing for too long") // for as long as sendWithin
+	errGone    = errors.New("the connection is closed")
+)
 
-// flushAt sends what is in the buffer, if that is so much. It fails with errStalled or errGone.
+// flushAt sends what is in the buffer, if it holds so many bytes at least. It fails with
+// errStalled or errGone.
 func (o *outgoing) flushAt(least int) error {
 	if len(o.buffer) < least {
 		return nil
@@ -159,7 +164,7 @@ func (o *outgoing) flushAt(least int) error {
 	o.buffer = o.buffer[:0]
 	switch {
 	case err == nil:
-	case time.Since(began) >= sendWithin: // HTTP/2 has no error of its own for it
+	case time.Since(began) >= sendWithin: // so the time tells, as not all versions of HTTP have an error for it
 		err = errStalled
 	default:
 		err = fmt.Errorf("%w: %w", errGone, err)

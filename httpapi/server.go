@@ -17,8 +17,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
 
-	"github.com/google/uuid"
-
 	"github.com/carelog/carelog/commands"
 	"github.com/carelog/carelog/events"
 	"github.com/carelog/carelog/projections"
@@ -138,15 +136,18 @@ type Feed interface {
 	// Source names the log, as in each of its events.
 	Source() string
 
-	// ID answers the id of the event at a position, or [feed.ErrWentBack].
-	ID(context.Context, events.Position) (uuid.UUID, error)
+	// Head answers where the last event stands.
+	Head(context.Context) (feed.Place, error)
+
+	// Check fails with [feed.ErrWentBack] where the log does not have an event any more.
+	Check(context.Context, feed.Place) error
 
 	// Read answers the events that the filter lets through, after a position and up
 	// to another.
 	Read(ctx context.Context, filter feed.Filter, after, until events.Position) iter.Seq2[feed.Event, error]
 
 	// Follow begins to follow new events.
-	Follow(after events.Position) *feed.Follower
+	Follow(after feed.Place) *feed.Follower
 
 	// While returns a context that ends also when the feed stops, with the cause
 	// [feed.ErrStopped]. Done must be called.

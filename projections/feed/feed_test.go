@@ -183,7 +183,7 @@ func TestASlowFollowerHoldsAPart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := newLog()
 		hub := startHub(t, log)
-		f := hub.Follow(0)
+		f := hub.Follow(Place{})
 		defer f.Close()
 		synctest.Wait() // until it is followed
 		const n = 3*readLimit + 1
@@ -232,7 +232,7 @@ func TestFollowersGetEverythingInOrder(t *testing.T) {
 	for follower := range 20 {
 		all.Go(func() error {
 			r := rand.New(rand.NewPCG(uint64(follower), 0))
-			f := hub.Follow(0)
+			f := hub.Follow(Place{})
 			defer func() { f.Close() }()
 			position := events.Position(0)
 			for position < n {
@@ -245,7 +245,7 @@ func TestFollowersGetEverythingInOrder(t *testing.T) {
 						}
 						position = e.Position
 					}
-					f.Skip(position)
+					f.Skip(Place{Position: position})
 					continue
 				}
 				if err != nil {
@@ -259,7 +259,7 @@ func TestFollowersGetEverythingInOrder(t *testing.T) {
 				}
 				if r.IntN(20) == 0 {
 					f.Close()
-					f = hub.Follow(position)
+					f = hub.Follow(Place{Position: position})
 				}
 			}
 			return nil
@@ -282,7 +282,7 @@ func TestFollowersGetEverythingInOrder(t *testing.T) {
 func TestWhoFallsBehindIsTold(t *testing.T) {
 	log := newLog()
 	hub := startHub(t, log)
-	slow, quick := hub.Follow(0), hub.Follow(0)
+	slow, quick := hub.Follow(Place{}), hub.Follow(Place{})
 	defer slow.Close()
 	defer quick.Close()
 	for i := range 3*kept + readLimit {
@@ -293,7 +293,7 @@ func TestWhoFallsBehindIsTold(t *testing.T) {
 		if news, err := quick.Next(t.Context()); err != nil && !errors.Is(err, ErrSlow) || len(news) == 0 && err == nil {
 			t.Fatal(len(news), err)
 		} else if errors.Is(err, ErrSlow) {
-			quick.Skip(events.Position(i)) // it began before the hub did
+			quick.Skip(Place{Position: events.Position(i)}) // it began before the hub did
 		}
 	}
 	if news, err := slow.Next(t.Context()); !errors.Is(err, ErrSlow) {
@@ -311,7 +311,7 @@ func TestNobodyFollows(t *testing.T) { synctest.Test(t, nobodyFollows) }
 func nobodyFollows(t *testing.T) {
 	log := newLog()
 	hub := startHub(t, log)
-	f := hub.Follow(0)
+	f := hub.Follow(Place{})
 	for {
 		log.append(events.DoctorAmendedType, "doctor:1")
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
@@ -345,7 +345,7 @@ func TestTheLogFailsForAWhile(t *testing.T) {
 	log := newLog()
 	log.append(events.DoctorAmendedType, "doctor:1")
 	hub := startHub(t, log)
-	f := hub.Follow(1)
+	f := hub.Follow(Place{Position: 1})
 	defer f.Close()
 	log.mu.Lock()
 	log.fails = events.ErrUnavailable
@@ -388,10 +388,10 @@ func TestTheLogGoesBack(t *testing.T) {
 				return news
 			}
 			head, _ := log.Head(t.Context())
-			f.Skip(head)
+			f.Skip(Place{Position: head})
 		}
 	}
-	f := hub.Follow(0)
+	f := hub.Follow(Place{})
 	defer f.Close()
 	await(f)
 	told := make(chan error)
@@ -403,11 +403,53 @@ func TestTheLogGoesBack(t *testing.T) {
 	if err := <-told; !errors.Is(err, ErrWentBack) {
 		t.Errorf("who follows is told %v", err)
 	}
-	later := hub.Follow(0)
+	later := hub.Follow(Place{})
 	defer later.Close()
 	for _, e := range await(later) {
 		if there := log.at(e.Position); e.ID != there.ID {
 			t.Errorf("who comes afterwards gets %s at position %d, where the log has %s", e.ID, e.Position, there.ID)
 		}
 	}
+}
+
+// TestWhoKnowsAnEventThatWasLost does not get what follows the one in its place, though
+// nobody has seen the log go back.
+func TestWhoKnowsAnEventThatWasLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := newLog()
+		hub := startHub(t, log)
+		log.append(events.DoctorAmendedType, "doctor:1")
+		lost, err := hub.Head(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		log.mu.Lock()
+		log.evs = nil
+		log.mu.Unlock()
+		log.append(events.DoctorAmendedType, "doctor:1")
+		there, err := hub.Head(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := hub.Check(t.Context(), lost); !errors.Is(err, ErrWentBack) {
+			t.Errorf("it is there: %v", err)
+		}
+		if err := hub.Check(t.Context(), there); err != nil {
+			t.Error(err)
+		}
+		for _, after := range []Place{lost, there, {Position: 1}} {
+			f := hub.Follow(after)
+			defer f.Close()
+			synctest.Wait() // until the event at position 1 is where the hub begins
+			if after != lost {
+				log.append(events.DoctorAmendedType, "doctor:1")
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			news, err := f.Next(ctx)
+			cancel()
+			if after == lost && !errors.Is(err, ErrWentBack) || after != lost && (err != nil || len(news) == 0 || news[0].Position != 2) {
+				t.Errorf("after %v: %v, %v", after, news, err)
+			}
+		}
+	})
 }

@@ -16,13 +16,13 @@ import (
 	"github.com/carelog/carelog/projections"
 )
 
-// Why a follower gets no more.
+// Why a follower, or who goes on after an event, gets no more.
 var (
 	// ErrSlow: the follower has fallen behind what is kept of new events.
 	ErrSlow = errors.New("the follower is too slow")
 
 	// ErrWentBack: the log went back to an earlier state, as by a failover that lost
-	// commits. What the follower has got may not be in it any more.
+	// commits. What was got may not be in it any more.
 	ErrWentBack = errors.New("the log went back to an earlier state")
 
 	// ErrStopped: the hub has stopped.
@@ -49,6 +49,9 @@ type Event struct {
 	Document []byte
 }
 
+// Place is where the event stands.
+func (e Event) Place() Place { return Place{e.Position, e.ID} }
+
 // Hub gives out what was, and hands what is new to all who follow. Make it by
 // [NewHub].
 type Hub struct {
@@ -59,12 +62,13 @@ type Hub struct {
 
 	mu        sync.Mutex
 	followers int
-	restarts  int64         // of the progress
 	came      chan struct{} // holds a signal when the first follower has come
 	news      chan struct{} // closed, and made anew, when something is new
+	noticed   int64         // times that the log had another event than before, which the progress did not see
+	backs     int64         // as goneBack answered when recent was begun
+	live      bool          // recent is of the log as it is
+	base      Place         // of the event before the first of recent
 	recent    []Event       // consecutive
-	head      events.Position
-	live      bool // recent continues up to head
 
 	running context.Context // ends with ErrStopped
 	end     context.CancelCauseFunc
@@ -73,7 +77,7 @@ type Hub struct {
 // NewHub returns a hub that hands nothing out until it runs. Its metrics are
 // registered, unless the registerer is nil.
 func NewHub(log Log, logID uuid.UUID, progress Progress, registerer prometheus.Registerer, logger *slog.Logger) *Hub {
-	h := &Hub{log: log, logID: logID, progress: progress, logger: logger, came: make(chan struct{}, 1), news: make(chan struct{}), restarts: progress.Restarts()}
+	h := &Hub{log: log, logID: logID, progress: progress, logger: logger, came: make(chan struct{}, 1), news: make(chan struct{})}
 	h.running, h.end = context.WithCancelCause(context.Background())
 	h.register(registerer)
 	return h
@@ -81,18 +85,6 @@ func NewHub(log Log, logID uuid.UUID, progress Progress, registerer prometheus.R
 
 // Source names the log, as in each of its events.
 func (h *Hub) Source() string { return cloudevent.Source(h.logID) }
-
-// ID answers the id of the event at a position; [ErrWentBack] when the log has none there.
-func (h *Hub) ID(ctx context.Context, position events.Position) (uuid.UUID, error) {
-	found, err := h.log.Read(ctx, position-1, 1)
-	if err != nil {
-		return uuid.Nil, err
-	}
-	if len(found) == 0 || found[0].Position != position {
-		return uuid.Nil, ErrWentBack
-	}
-	return found[0].ID, nil
-}
 
 // While returns a context that ends also when the hub stops, with the cause
 // [ErrStopped]. Done must be called.
@@ -157,23 +149,30 @@ func (h *Hub) wanted() bool {
 func (h *Hub) advance(ctx context.Context) error {
 	head, live := h.now()
 	if !live {
-		now, err := h.log.Head(ctx)
+		now, err := h.Head(ctx)
 		if err != nil {
 			return err
 		}
 		h.add(now, nil)
 		return nil
 	}
-	err := h.progress.Wait(ctx, head+1)
+	err := h.progress.Wait(ctx, head.Position+1)
 	switch {
 	case errors.Is(err, projections.ErrPending), errors.Is(err, projections.ErrWentBack):
 		return nil // nothing happens
 	case err != nil:
 		return err
 	}
-	found, err := h.log.Read(ctx, head, readLimit)
+	found, err := h.log.Read(ctx, max(head.Position-1, 0), readLimit+1)
 	if err != nil {
 		return err
+	}
+	if head.Position > 0 && len(found) > 0 {
+		if found[0].ID != head.ID {
+			h.notice()
+			return nil
+		}
+		found = found[1:]
 	}
 	if len(found) == 0 { // the log has gone back, which the progress is about to find out
 		pause(ctx, 100*time.Millisecond)
@@ -183,20 +182,40 @@ func (h *Hub) advance(ctx context.Context) error {
 	for i, e := range found {
 		news[i] = h.event(e)
 	}
-	h.add(found[len(found)-1].Position, news)
+	h.add(head, news)
 	return nil
+}
+
+// goneBack counts how often the log went back. The lock is held.
+func (h *Hub) goneBack() int64 { return h.progress.Restarts() + h.noticed }
+
+// notice that the log has another event where a known one stood: it went back, and has
+// grown past that before the progress has seen it.
+func (h *Hub) notice() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.noticed++
+	h.tell()
 }
 
 // now answers up to where events are known. When the log went back that is nowhere:
 // other events will have the positions of those that are kept.
-func (h *Hub) now() (head events.Position, live bool) {
+func (h *Hub) now() (head Place, live bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if restarts := h.progress.Restarts(); restarts != h.restarts {
-		h.restarts, h.recent, h.live = restarts, nil, false
+	if backs := h.goneBack(); backs != h.backs {
+		h.backs, h.recent, h.live = backs, nil, false
 		h.tell()
 	}
-	return h.head, h.live
+	return h.before(len(h.recent)), h.live
+}
+
+// before is the place of the event before the i-th of recent. The lock is held.
+func (h *Hub) before(i int) Place {
+	if i == 0 {
+		return h.base
+	}
+	return h.recent[i-1].Place()
 }
 
 // event makes the document of an event, without line breaks, which end it on the
@@ -211,13 +230,17 @@ func (h *Hub) event(e events.Recorded) Event {
 	return Event{e, document}
 }
 
-// add makes events known.
-func (h *Hub) add(head events.Position, news []Event) {
+// add makes events known, which follow the last that is known, or else the first that is
+// not to be known.
+func (h *Hub) add(after Place, news []Event) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.head, h.live = head, true
-	if len(h.recent) >= 2*kept { // into memory of its own, so that the old is freed
-		h.recent = append(make([]Event, 0, 3*kept), h.recent[len(h.recent)-kept:]...)
+	if !h.live {
+		h.base, h.recent, h.live = after, nil, true
+	}
+	if old := len(h.recent) - kept; old >= kept { // the others into memory of their own, so that these are freed
+		h.base = h.before(old)
+		h.recent = append(make([]Event, 0, 3*kept), h.recent[old:]...)
 	}
 	h.recent = append(h.recent, news...)
 	h.tell()
@@ -225,14 +248,14 @@ func (h *Hub) add(head events.Position, news []Event) {
 
 // Follower is one who follows. It must be closed.
 type Follower struct {
-	hub      *Hub
-	position events.Position
-	restarts int64 // of the hub's progress when it began
+	hub   *Hub
+	at    Place
+	backs int64 // of the log when it began
 }
 
-// Follow begins after a position. Until [Follower.Next] answers, nothing is kept for
+// Follow begins after a place. Until [Follower.Next] answers, nothing is kept for
 // the follower.
-func (h *Hub) Follow(after events.Position) *Follower {
+func (h *Hub) Follow(after Place) *Follower {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.followers++
@@ -240,7 +263,7 @@ func (h *Hub) Follow(after events.Position) *Follower {
 	case h.came <- struct{}{}:
 	default:
 	}
-	return &Follower{hub: h, position: after, restarts: h.progress.Restarts()}
+	return &Follower{hub: h, at: after, backs: h.goneBack()}
 }
 
 // Close ends it.
@@ -273,27 +296,37 @@ func (f *Follower) take() (found []Event, news <-chan struct{}, err error) {
 	h := f.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	restarts := h.progress.Restarts()
+	backs := h.goneBack()
 	switch {
 	case h.running.Err() != nil:
 		return nil, nil, ErrStopped
-	case f.restarts != restarts:
+	case f.backs != backs:
 		return nil, nil, ErrWentBack
-	case !h.live || h.restarts != restarts || h.head <= f.position:
+	case !h.live || h.backs != backs:
 		return nil, h.news, nil
 	}
-	behind := int(h.head - f.position)
-	if behind > len(h.recent) {
+	behind := int(h.before(len(h.recent)).Position - f.at.Position)
+	switch {
+	case behind < 0:
+		return nil, h.news, nil
+	case behind > len(h.recent):
 		return nil, nil, ErrSlow
 	}
+	first := len(h.recent) - behind
+	switch known := h.before(first); {
+	case f.at.ID != uuid.Nil && f.at != known: // it went back before the first event was known
+		return nil, nil, ErrWentBack
+	case behind == 0:
+		return nil, h.news, nil
+	}
 	// A copy of a part: what is kept for all is not held by one who is slow.
-	found = slices.Clone(h.recent[len(h.recent)-behind:][:min(behind, readLimit)])
-	f.position = found[len(found)-1].Position
+	found = slices.Clone(h.recent[first:][:min(behind, readLimit)])
+	f.at = found[len(found)-1].Place()
 	return found, nil, nil
 }
 
-// Skip goes on after a position, when what was before has been read from the log.
-func (f *Follower) Skip(to events.Position) { f.position = to }
+// Skip goes on after a place, when what was before has been read from the log.
+func (f *Follower) Skip(to Place) { f.at = to }
 
 func pause(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)

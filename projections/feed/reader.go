@@ -4,6 +4,8 @@ import (
 	"context"
 	"iter"
 
+	"github.com/google/uuid"
+
 	"github.com/carelog/carelog/events"
 )
 
@@ -17,6 +19,48 @@ type Log interface {
 
 	// Head is the position of the last event.
 	Head(context.Context) (events.Position, error)
+}
+
+// Place is where an event stands in the log. Positions alone do not tell one event from
+// another: when the log was put back to an earlier state and has grown since, they are
+// those of others.
+type Place struct {
+	Position events.Position // 0: before the first
+	ID       uuid.UUID       // the nil UUID when it is not known
+}
+
+// Head answers where the last event stands.
+func (h *Hub) Head(ctx context.Context) (Place, error) {
+	position, err := h.log.Head(ctx)
+	if err != nil || position == 0 {
+		return Place{}, err
+	}
+	return h.at(ctx, position)
+}
+
+// Check makes sure that the log has an event where it stood, or else fails with
+// [ErrWentBack]. While it has the event, it has all that were before that. Where the id is
+// not known there is nothing to check.
+func (h *Hub) Check(ctx context.Context, event Place) error {
+	if event.ID == uuid.Nil {
+		return nil
+	}
+	there, err := h.at(ctx, event.Position)
+	if err == nil && there != event {
+		err = ErrWentBack
+	}
+	return err
+}
+
+func (h *Hub) at(ctx context.Context, position events.Position) (Place, error) {
+	found, err := h.log.Read(ctx, position-1, 1)
+	if err != nil {
+		return Place{}, err
+	}
+	if len(found) == 0 || found[0].Position != position {
+		return Place{}, ErrWentBack
+	}
+	return Place{position, found[0].ID}, nil
 }
 
 const (
