@@ -156,7 +156,7 @@ func (a *api) eventTypes(query body) (types []events.Type, err error) {
 	for name := range strings.SplitSeq(asked.text, ",") {
 		t := events.Type(strings.TrimSpace(name))
 		if !slices.Contains(a.types, t) {
-			return nil, newFieldError("types", `"`+string(t)+`" is not a type of events.`)
+			return nil, newFieldError("types", `"`+string(t)+`" is not a type of events, as patient.registered is.`)
 		}
 		if !slices.Contains(types, t) {
 			types = append(types, t)

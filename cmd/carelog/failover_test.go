@@ -49,8 +49,8 @@ func TestAFailoverThatLostCommits(t *testing.T) {
 	}
 }
 
-// TestFollowersOfALogThatWentBack, and has grown past where they were: all are told,
-// none goes on as if nothing had happened.
+// TestFollowersOfALogThatWentBack: it has grown past where they were before they ask again,
+// and each of them is told; none goes on as if nothing had happened.
 func TestFollowersOfALogThatWentBack(t *testing.T) {
 	t.Parallel()
 	s := startSubscribed(t, "billing")

@@ -21,9 +21,6 @@ func TestTheFirstEventInThreeWays(t *testing.T) {
 	for _, name := range []string{"events", "go.mod", "go.sum"} {
 		copyOf(t, filepath.Join("../..", name), filepath.Join(clone, name))
 	}
-	if err := os.Mkdir(filepath.Join(clone, ".carelog"), 0o700); err != nil { // is there after the first make run
-		t.Fatal(err)
-	}
 	// bin/carelog is this program, and so is what make run starts.
 	program, err := filepath.Abs(os.Args[0])
 	if err != nil {
@@ -51,15 +48,21 @@ func TestTheFirstEventInThreeWays(t *testing.T) {
 		s.start(t)
 		return s
 	}
-	shell(readBlock(t, "README.md", "subscriber"))
 	server := &running{url: "http://" + api, client: newClient(t)}
-	eventually(t, "the server is ready", time.Minute, func() bool {
-		got, err := server.as("", "GET", "/readyz", "")
-		return err == nil && got.status == 200
-	})
+	serve := func(script string) *shellScript {
+		t.Helper()
+		started := shell(script)
+		eventually(t, "the server is ready", time.Minute, func() bool {
+			got, err := server.as("", "GET", "/readyz", "")
+			return err == nil && got.status == 200
+		})
+		return started
+	}
+	alone := serve("make run")
 	tour, _ := readScript(t, "tour")
-	tour = "{ " + tour + "} >/dev/null\n"
-	shell(tour).printsUntil(t, "")
+	shell("{ "+tour+"} >/dev/null").printsUntil(t, "")
+	alone.stop()
+	serve(readBlock(t, "README.md", "subscriber"))
 
 	ways := map[string]*shellScript{}
 	for name, first := range map[string]string{
@@ -67,7 +70,7 @@ func TestTheFirstEventInThreeWays(t *testing.T) {
 		"in Go":     `^2: user 1 has a new patient, Alice Smith$`,
 		"over NATS": `^2 carelog.events.patient.registered \{.*"subject":"patient/1"`,
 	} {
-		ways[name] = shell("BASE=" + server.url + "\nJSON='Content-Type: application/json'\n" + readBlock(t, "README.md", name))
+		ways[name] = shell(readBlock(t, "README.md", name))
 		ways[name].printsUntil(t, first)
 	}
 	john, _ := server.login(t, "john@example.com", "securepassword123")
@@ -78,6 +81,25 @@ func TestTheFirstEventInThreeWays(t *testing.T) {
 		"over NATS": `^8 carelog.events.patient.registered \{`,
 	} {
 		ways[name].printsUntil(t, next)
+	}
+	ways["in Go"].stop()
+	server.mustAs(t, john, "POST", "/api/patients/", somePatient, 201)
+	shell(readBlock(t, "README.md", "in Go")).printsFirst(t, "9: user 1 has a new patient, Alice Smith")
+}
+
+// TestAModuleThatFollows is made as the README tells, elsewhere than in the clone.
+func TestAModuleThatFollows(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	copyOf(t, "../../events/client/example/main.go", filepath.Join(dir, "main.go"))
+	clone, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	script := exec.Command("sh", "-eu", "-c", readBlock(t, "README.md", "module")+"go build .")
+	script.Dir, script.Env = dir, append(os.Environ(), "CLONE="+clone)
+	if output, err := script.CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, output)
 	}
 }
 
@@ -125,11 +147,27 @@ func (s *shellScript) start(t *testing.T) {
 		}
 		_ = s.command.Wait() // those that follow are killed
 	}()
-	t.Cleanup(func() {
-		_ = s.command.Cancel()
-		for range s.lines {
+	t.Cleanup(s.stop)
+}
+
+// stop ends the group as Ctrl-C does, and waits for that.
+func (s *shellScript) stop() {
+	_ = syscall.Kill(-s.command.Process.Pid, syscall.SIGINT)
+	for range s.lines {
+	}
+}
+
+// printsFirst waits for the first line.
+func (s *shellScript) printsFirst(t *testing.T, want string) {
+	t.Helper()
+	select {
+	case line := <-s.lines:
+		if line != want {
+			t.Errorf("it prints %q, want %q\n%s", line, want, &s.stderr)
 		}
-	})
+	case <-time.After(2 * time.Minute):
+		t.Errorf("it prints nothing\n%s", &s.stderr)
+	}
 }
 
 // printsUntil waits for a line; without one for a good end.

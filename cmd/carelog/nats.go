@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -116,6 +117,7 @@ type natsLogger struct {
 	logger *slog.Logger
 	mu     sync.Mutex
 	err    string
+	told   time.Time // when it told last what a client may not
 }
 
 func (l *natsLogger) last() string {
@@ -131,8 +133,19 @@ func (l *natsLogger) Errorf(format string, v ...any) {
 	text := fmt.Sprintf(format, v...)
 	l.mu.Lock()
 	l.err = text
+	refused := strings.Contains(text, "Violation") || strings.Contains(text, "authentication error")
+	quiet := refused && time.Since(l.told) < time.Second
+	if refused && !quiet {
+		l.told = time.Now()
+	}
 	l.mu.Unlock()
-	l.logger.Error("NATS server", "message", text)
+	switch {
+	case quiet: // a client can cause as many as it likes
+	case refused:
+		l.logger.Warn("NATS server", "message", text)
+	default:
+		l.logger.Error("NATS server", "message", text)
+	}
 }
 
 func (l *natsLogger) Fatalf(format string, v ...any) { l.Errorf(format, v...) }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"log/slog"
 	"net"
 	"os"
@@ -159,5 +160,14 @@ func TestTheAccountsOfDeploy(t *testing.T) {
 	}
 	if string(got) != want {
 		t.Error("deploy/nats/accounts.conf is not what `carelog subscribers accounts` prints for an empty file: write that into it")
+	}
+}
+
+// TestTheServersOfDeploy disconnect who reads nothing as the one inside the process does.
+func TestTheServersOfDeploy(t *testing.T) {
+	for _, name := range []string{"single.conf", "node.conf"} {
+		if want := fmt.Sprintf("\nmax_pending: %dMB ", maxPending>>20); !strings.Contains(readFile(t, "../../deploy/nats/"+name), want) {
+			t.Errorf("deploy/nats/%s does not have %q", name, want)
+		}
 	}
 }

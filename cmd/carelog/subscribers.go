@@ -35,6 +35,9 @@ const subscriberMend = "make it with `carelog subscribers add <name>`"
 // lines: one could hold a password.
 func readSubscribers(path string) (subscribers []subscriber, err error) {
 	file, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("read the subscribers: %w: %s", err, subscriberMend)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read the subscribers: %w", err)
 	}

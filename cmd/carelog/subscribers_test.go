@@ -157,6 +157,7 @@ func TestConsumersThatAreRefused(t *testing.T) {
 		"durable by another name": {jetstream.ConsumerConfig{Durable: "billing2"}, "must have its subscriber's name"},
 		"not durable by its name": {jetstream.ConsumerConfig{Name: "billing"}, "is for the durable consumer"},
 		"a name to guess":         {jetstream.ConsumerConfig{Name: "export"}, "could be guessed"},
+		"much that waits":         {jetstream.ConsumerConfig{Name: "fqT8zWcXv0", MaxWaiting: 513}, "max_waiting is more than 512"},
 		"kept for an hour":        {jetstream.ConsumerConfig{Name: "fqT8zWcXv0", InactiveThreshold: time.Hour}, "more than 10m0s"},
 	} {
 		_, err := js.CreateConsumer(t.Context(), "CARELOG", test.config)
@@ -231,6 +232,12 @@ func TestEventsComeInOrder(t *testing.T) {
 	}
 	if _, err := js.CreateConsumer(t.Context(), "CARELOG", jetstream.ConsumerConfig{AckPolicy: jetstream.AckNonePolicy}); err != nil {
 		t.Errorf("without acknowledgements: %v", err)
+	}
+	conn, _ := s.as(t, "billing")
+	const raw = `{"stream_name":"CARELOG","config":{"name":"fqT8zWcXv0"}}` // JetStream's own default needs no acknowledgements
+	got, err := conn.Request("$JS.carelog.API.CONSUMER.CREATE.CARELOG.fqT8zWcXv0", []byte(raw), 5*time.Second)
+	if err != nil || !strings.Contains(string(got.Data), `"ack_policy":"none"`) {
+		t.Errorf("nothing is said of acknowledgements: %s, %v", got.Data, err)
 	}
 }
 

@@ -106,7 +106,7 @@ func TestScriptsOfTheREADME(t *testing.T) {
 	server := start(t, databaseConfig(t))
 	tour, _ := readScript(t, "tour")
 	script, want := "{ "+tour+"} >/dev/null\n", ""
-	for _, name := range []string{"retries", "history", "events"} {
+	for _, name := range []string{"events", "retries", "history"} {
 		next, answers := readScript(t, name)
 		script, want = script+next, want+answers
 	}

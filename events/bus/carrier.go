@@ -43,8 +43,16 @@ type Carrier struct {
 	resumed   bool
 	last      events.Position // on the NATS stream while resumed; 0: none
 	sequence  uint64          // that it ends with, while resumed
-	failed    attempt         // the Publish that failed since
-	failures  int             // of Resume and Publish in a row
+	tail      tail
+	failed    attempt // the Publish that failed since
+	failures  int     // of Resume and Publish in a row
+}
+
+// tail is the last event that is known to have been put on a NATS stream.
+type tail struct {
+	created  time.Time // when that stream was
+	position events.Position
+	id       string
 }
 
 // maxFailures is how many failures in a row mean that the NATS stream is broken:
@@ -127,6 +135,9 @@ func (c *Carrier) resume(ctx context.Context) (events.Position, error) {
 	if err != nil {
 		return 0, err
 	}
+	if created := stream.CachedInfo().Created; !created.Equal(c.tail.created) {
+		c.tail = tail{created: created}
+	}
 	position, err := c.lastPosition(ctx, stream)
 	if err != nil {
 		return 0, err
@@ -144,7 +155,7 @@ func (c *Carrier) resume(ctx context.Context) (events.Position, error) {
 func (c *Carrier) lastPosition(ctx context.Context, stream jetstream.Stream) (events.Position, error) {
 	state := stream.CachedInfo().State
 	if state.Msgs == 0 {
-		return 0, nil
+		return 0, c.comparePurged(ctx)
 	}
 	msg, err := stream.GetMsg(ctx, state.LastSeq)
 	if errors.Is(err, jetstream.ErrMsgNotFound) { // somebody deleted it
@@ -169,16 +180,18 @@ func (c *Carrier) lastPosition(ctx context.Context, stream jetstream.Stream) (ev
 	if found != c.cfg.LogID.String() {
 		return 0, &OtherLogError{Stream: c.cfg.Stream.Name, Log: c.cfg.LogID, Found: found}
 	}
-	if err := c.compare(ctx, msg, position); err != nil {
+	id := msg.Header.Get(HeaderUUID)
+	if err := c.compare(ctx, id, position); err != nil {
 		return 0, err
 	}
+	c.tail.position, c.tail.id = position, id
 	return c.unbroken(ctx, stream, position)
 }
 
 // compare makes sure that the last event of the NATS stream is in the log, at
 // its position. It is not after the database was restored to an older state:
 // then other events have, or will have, these positions.
-func (c *Carrier) compare(ctx context.Context, msg *jetstream.RawStreamMsg, position events.Position) error {
+func (c *Carrier) compare(ctx context.Context, id string, position events.Position) error {
 	if c.cfg.Log == nil {
 		return nil
 	}
@@ -186,10 +199,19 @@ func (c *Carrier) compare(ctx context.Context, msg *jetstream.RawStreamMsg, posi
 	if err != nil {
 		return fmt.Errorf("look for the last event of the NATS stream %s: %w", c.cfg.Stream.Name, err)
 	}
-	if len(inLog) == 0 || inLog[0].Position != position || inLog[0].ID.String() != msg.Header.Get(HeaderUUID) {
+	if len(inLog) == 0 || inLog[0].Position != position || inLog[0].ID.String() != id {
 		return &ForeignEventError{Stream: c.cfg.Stream.Name, Position: position}
 	}
 	return nil
+}
+
+// comparePurged is compare for a NATS stream that holds nothing any more. Its consumers
+// have got what it held, and would take other events at these positions for the same.
+func (c *Carrier) comparePurged(ctx context.Context) error {
+	if c.tail.position == 0 {
+		return nil
+	}
+	return c.compare(ctx, c.tail.id, c.tail.position)
 }
 
 // unbroken answers the last position, up to the given one, before which nothing
@@ -247,7 +269,8 @@ func (c *Carrier) Publish(ctx context.Context, evs []events.Recorded) error {
 		return err
 	}
 	c.failures = 0
-	c.last = evs[len(evs)-1].Position
+	last := evs[len(evs)-1]
+	c.last, c.tail.position, c.tail.id = last.Position, last.Position, last.ID.String()
 	c.sequence += uint64(len(evs))
 	return nil
 }

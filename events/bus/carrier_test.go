@@ -306,3 +306,52 @@ func onStack(function string) bool {
 	stacks := make([]byte, 1<<20)
 	return strings.Contains(string(stacks[:runtime.Stack(stacks, true)]), function+"(")
 }
+
+// TestAPurgedStreamOfALogThatWentBack still has its consumers, which have got events that
+// are not in the log. It is refused as one that holds them is, and made anew where it is
+// our own.
+func TestAPurgedStreamOfALogThatWentBack(t *testing.T) {
+	for _, own := range []bool{false, true} {
+		conn, log := testBus(t), &memoryLog{head: 12}
+		config := CarrierConfig{Conn: conn, LogID: testLog, Log: log, Own: own, Logger: slog.New(slog.DiscardHandler)}
+		c := NewCarrier(config)
+		resume := func() error {
+			_, err := c.Resume(t.Context())
+			return err
+		}
+		if err := resume(); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Publish(t.Context(), recorded(1, 12)); err != nil {
+			t.Fatal(err)
+		}
+		stream, err := conn.js.Stream(t.Context(), DefaultStream)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := stream.Purge(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := resume(); err != nil {
+			t.Errorf("a purge alone: %v", err)
+		}
+		log.head = 7
+		var foreign *ForeignEventError
+		if err := resume(); own != (err == nil) || !own && (!errors.As(err, &foreign) || foreign.Position != 12) {
+			t.Errorf("own %v: %v", own, err)
+		}
+		again, err := conn.js.Stream(t.Context(), DefaultStream)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if own == again.CachedInfo().Created.Equal(stream.CachedInfo().Created) {
+			t.Errorf("own %v, and the stream is of %v after %v", own, again.CachedInfo().Created, stream.CachedInfo().Created)
+		}
+		if err := conn.js.DeleteStream(t.Context(), DefaultStream); err != nil {
+			t.Fatal(err)
+		}
+		if err := resume(); err != nil {
+			t.Errorf("a new stream: %v", err)
+		}
+	}
+}

@@ -27,6 +27,7 @@ const (
 	maxWaiting   = 16               // requests of a subscriber
 	maxEphemeral = 64               // consumers of a subscriber, beside the durable one
 	maxInactive  = 10 * time.Minute // after which a consumer that nobody reads from is forgotten, unless it is durable
+	maxPulls     = 512              // requests for events that wait at a consumer, which is JetStream's own default
 )
 
 // Guard makes consumers for subscribers. Permissions of NATS see a request's
@@ -52,6 +53,23 @@ type consumerRequest struct {
 	Stream string                   `json:"stream_name"`
 	Config jetstream.ConsumerConfig `json:"config"`
 	Action string                   `json:"action,omitempty"`
+}
+
+// parseConsumerRequest reads a request. Where it tells no ack_policy it has JetStream's
+// default, which is not that of the client library's type.
+func parseConsumerRequest(text []byte) (request consumerRequest, err error) {
+	var told struct {
+		Config struct {
+			AckPolicy json.RawMessage `json:"ack_policy"`
+		} `json:"config"`
+	}
+	if err := errors.Join(json.Unmarshal(text, &request), json.Unmarshal(text, &told)); err != nil {
+		return request, err
+	}
+	if told.Config.AckPolicy == nil {
+		request.Config.AckPolicy = jetstream.AckNonePolicy
+	}
+	return request, nil
 }
 
 // Run answers requests until ctx is done: those of one subscriber one at a time, so that
@@ -128,14 +146,15 @@ func (g *Guard) answer(ctx context.Context, subscriber string, msg *nats.Msg) []
 	defer g.conn.untilLost(cancel)()
 	tail := strings.TrimPrefix(msg.Subject, GuardSubject+"."+subscriber+".")
 	name, _, _ := strings.Cut(tail, ".")
-	var request consumerRequest
-	if err := json.Unmarshal(msg.Data, &request); err != nil {
+	request, err := parseConsumerRequest(msg.Data)
+	if err != nil {
 		return refuse(errors.New("the request is not JSON as JetStream's API has it"))
 	}
 	if err := g.allow(ctx, subscriber, name, &request); err != nil {
 		g.tellRefused(ctx, subscriber, err)
 		return refuse(err)
 	}
+	complete(&request.Config, subscriber)
 	body, err := json.Marshal(request)
 	if err != nil {
 		return refuse(errors.New("the request cannot be passed on"))
@@ -148,8 +167,7 @@ func (g *Guard) answer(ctx context.Context, subscriber string, msg *nats.Msg) []
 	return answer.Data
 }
 
-// allow decides on a request, and completes it: it notes whose consumer that makes, and
-// has events come in order. JetStream itself compares the names in it with those of the
+// allow decides on a request. JetStream itself compares the names in it with those of the
 // subject.
 func (g *Guard) allow(ctx context.Context, subscriber, name string, request *consumerRequest) error {
 	c := &request.Config
@@ -164,15 +182,8 @@ func (g *Guard) allow(ctx context.Context, subscriber, name string, request *con
 		return errors.New("the name could be guessed by another subscriber: use a random one of 8 characters or more")
 	case c.Durable == "" && c.InactiveThreshold > maxInactive:
 		return fmt.Errorf("inactive_threshold is more than %v", maxInactive)
-	}
-	if c.Metadata == nil {
-		c.Metadata = map[string]string{}
-	}
-	c.Metadata[subscriberMetadata] = subscriber
-	if c.AckPolicy != jetstream.AckNonePolicy && c.MaxAckPending == 0 {
-		// JetStream's own default is 1000. Of those that a subscriber has got when it is
-		// killed the first come again behind the others, half a minute later.
-		c.MaxAckPending = 1
+	case c.MaxWaiting > maxPulls:
+		return fmt.Errorf("max_waiting is more than %d", maxPulls)
 	}
 	if c.Durable != "" {
 		return nil
@@ -186,6 +197,19 @@ func (g *Guard) allow(ctx context.Context, subscriber, name string, request *con
 		return fmt.Errorf("the subscriber has %d consumers already: delete those that are not needed", count)
 	}
 	return nil
+}
+
+// complete notes whose consumer is made, and has events come in order.
+func complete(c *jetstream.ConsumerConfig, subscriber string) {
+	if c.Metadata == nil {
+		c.Metadata = map[string]string{}
+	}
+	c.Metadata[subscriberMetadata] = subscriber
+	if c.AckPolicy != jetstream.AckNonePolicy && c.MaxAckPending == 0 {
+		// JetStream's own default is 1000. Of those that a subscriber has got when it is
+		// killed the first come again behind the others, half a minute later.
+		c.MaxAckPending = 1
+	}
 }
 
 // count tells how many consumers a subscriber has that are not durable.

@@ -127,7 +127,7 @@ func wanted(have jetstream.StreamConfig, cfg StreamConfig, log uuid.UUID) jetstr
 	have.MaxAge = cfg.MaxAge
 	have.MaxBytes = cfg.MaxBytes
 	have.Replicas = cfg.Replicas
-	have.AllowDirect = false // one request for many messages, which nobody need read
+	have.AllowDirect = false // a request of that kind is for many messages at once, which wait in memory
 	// No message has a Nats-Msg-Id; this is the shortest window NATS takes.
 	have.Duplicates = 100 * time.Millisecond
 	have.Metadata = maps.Clone(have.Metadata)

@@ -29,8 +29,10 @@ func (c Checkpoint) String() string {
 	return fmt.Sprintf("%s/%d/%s", c.Log, c.Position, c.ID)
 }
 
-// ParseCheckpoint reads what [Checkpoint.String] has written.
+// ParseCheckpoint reads what [Checkpoint.String] has written; space around it does not
+// matter.
 func ParseCheckpoint(text string) (c Checkpoint, err error) {
+	text = strings.TrimSpace(text)
 	if text == "" {
 		return c, nil
 	}
@@ -38,20 +40,33 @@ func ParseCheckpoint(text string) (c Checkpoint, err error) {
 	if len(parts) != 3 {
 		return c, fmt.Errorf("read a checkpoint: %q is not log/position/id", text)
 	}
-	position, err := strconv.ParseInt(parts[1], 10, 64)
-	log, errLog := uuid.Parse(parts[0])
-	id, errID := uuid.Parse(parts[2])
-	c = Checkpoint{log, events.Position(position), id}
-	if err := errors.Join(err, errLog, errID, c.check()); err != nil {
+	c.Log, err = uuid.Parse(parts[0])
+	if err == nil {
+		var position int64
+		position, err = strconv.ParseInt(parts[1], 10, 64)
+		c.Position = events.Position(position)
+	}
+	if err == nil {
+		c.ID, err = uuid.Parse(parts[2])
+	}
+	if err == nil && c == (Checkpoint{}) {
+		err = errNoCheckpoint
+	}
+	if err == nil {
+		err = c.check()
+	}
+	if err != nil {
 		return Checkpoint{}, fmt.Errorf("read a checkpoint: %q: %w", text, err)
 	}
 	return c, nil
 }
 
+var errNoCheckpoint = errors.New("a checkpoint has the log, the position and the id of an event")
+
 // check tells whether it can be one.
 func (c Checkpoint) check() error {
 	if c != (Checkpoint{}) && (c.Position <= 0 || c.Log == uuid.Nil || c.ID == uuid.Nil) {
-		return errors.New("a checkpoint has the log, the position and the id of an event")
+		return errNoCheckpoint
 	}
 	return nil
 }

@@ -20,12 +20,11 @@ import (
 // Config says whom to follow. URL and Token are needed.
 type Config struct {
 	URL   string                                // of the API, like "https://carelog.example.com"
-	Token func(context.Context) (string, error) // answers an access token that is valid; asked again when one was refused. With NATS it must be an auditor's
+	Token func(context.Context) (string, error) // answers an access token that is valid; asked again when one was refused. With NATS it must be an auditor's. A [StatusError] of it that will not pass ends Follow
 
 	NATS   *nats.Conn // to the NATS that Carelog publishes to; it is lent. Default nil: everything comes over HTTP
 	Stream string     // the NATS stream; default "CARELOG"
 	Domain string     // the JetStream domain: "carelog" for who has an account of `carelog subscribers`; default none
-	Name   string     // begins the names of consumers, where the account's permissions ask for that; default none
 
 	Types []events.Type // only events of these types; default all
 	Tags  []events.Tag  // only events that have all of these tags; default all
@@ -71,11 +70,15 @@ func (e *WentBackError) Error() string {
 		e.Last.ID, e.Last.Position)
 }
 
-// StatusError is answered when the API refuses: the token may not, or the request is
-// wrong. What passes is tried again instead.
+// StatusError is answered when the API refuses: the user may not, or the request is
+// wrong. What passes (429, 500 and above) is tried again instead.
 type StatusError struct {
 	Status int
 	Body   string
+}
+
+func (e *StatusError) passes() bool {
+	return e.Status >= http.StatusInternalServerError || e.Status == http.StatusTooManyRequests
 }
 
 func (e *StatusError) Error() string { return fmt.Sprintf("Carelog answers %d: %s", e.Status, e.Body) }
@@ -156,6 +159,9 @@ func (f *follower) take(ctx context.Context, document []byte) error {
 		return err
 	}
 	recorded := e.Recorded
+	if recorded.Position == f.at.Position && recorded.ID != f.at.ID {
+		return &WentBackError{Last: f.at}
+	}
 	if recorded.Position <= f.at.Position {
 		return nil
 	}
@@ -178,7 +184,7 @@ func (f *follower) take(ctx context.Context, document []byte) error {
 }
 
 // checkLog makes sure that all events are of one log: the checkpoint's, or else that of
-// the first event.
+// the first page.
 func (f *follower) checkLog(log uuid.UUID) error {
 	if f.at.Log == uuid.Nil {
 		f.at.Log = log
@@ -188,8 +194,6 @@ func (f *follower) checkLog(log uuid.UUID) error {
 	}
 	return nil
 }
-
-func (f *follower) wantsAll() bool { return len(f.config.Types) == 0 && len(f.config.Tags) == 0 }
 
 func (f *follower) wants(e events.Recorded) bool {
 	if len(f.config.Types) > 0 && !slices.Contains(f.config.Types, e.Type) {

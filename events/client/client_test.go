@@ -127,7 +127,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	after, _ := strconv.Atoi(r.URL.Query().Get("after"))
-	answer := map[string]any{"source": cloudevent.Source(s.log), "head": len(s.evs), "next": len(s.evs)}
+	answer := map[string]any{"source": cloudevent.Source(s.log), "head": len(s.evs), "next": len(s.evs), "all": s.hidden == 0}
 	if after > len(s.evs) || after > 0 && s.evs[after-1].ID.String() != r.URL.Query().Get("after_id") {
 		w.WriteHeader(409)
 		_ = json.NewEncoder(w).Encode(answer)
@@ -324,6 +324,21 @@ func TestFollowEnds(t *testing.T) {
 	if _, err := s.follow(0, 1, nil); !errors.As(err, &refused) || refused.Status != 401 {
 		t.Errorf("a token that is never good: %v", err)
 	}
+	token := s.config.Token
+	for status, ends := range map[int]bool{401: true, 400: true, 429: false, 503: false} {
+		asked := 0
+		s.config.Token = func(context.Context) (string, error) {
+			if asked++; asked > 1 {
+				return "", &StatusError{Status: 404}
+			}
+			return "", &StatusError{Status: status}
+		}
+		_, err := s.follow(0, 1, nil)
+		if !errors.As(err, &refused) || (refused.Status == status) != ends {
+			t.Errorf("no token, for %d: %v", status, err)
+		}
+	}
+	s.config.Token = token
 	if err := Follow(t.Context(), Config{}, Checkpoint{}, nil); err == nil {
 		t.Error("nothing is configured")
 	}
@@ -393,14 +408,52 @@ func TestFollowALogThatGoesBack(t *testing.T) {
 	}
 }
 
+// TestFollowAStreamThatBeginsAnew, since it was purged and the log went back: what comes
+// over NATS at positions that have come tells of it, though the API was not asked.
+func TestFollowAStreamThatBeginsAnew(t *testing.T) {
+	s := newServer(t)
+	s.add(true)
+	s.config.Poll = time.Minute
+	var others sync.WaitGroup
+	var back *WentBackError
+	got, err := s.follow(0, 100, func(e Event) error {
+		switch e.Position {
+		case 1:
+			others.Go(func() {
+				for s.consumers() == 0 { // until it follows
+					time.Sleep(time.Millisecond)
+				}
+				for range 7 {
+					s.add(false)
+				}
+			})
+		case 8:
+			others.Go(func() {
+				if stream, err := s.js.Stream(t.Context(), "CARELOG"); err != nil || stream.Purge(t.Context()) != nil {
+					t.Error(err)
+				}
+				s.goBack(5, 0)
+				for range 12 {
+					s.add(false)
+				}
+			})
+		}
+		return nil
+	})
+	others.Wait()
+	if !errors.As(err, &back) || len(got) != 8 {
+		t.Errorf("%v, %v", got, err)
+	}
+}
+
 func TestCheckpointsAreStored(t *testing.T) {
 	for _, want := range []Checkpoint{{}, {uuid.New(), 42, uuid.New()}} {
-		if got, err := ParseCheckpoint(want.String()); err != nil || got != want {
+		if got, err := ParseCheckpoint(want.String() + "\n"); err != nil || got != want {
 			t.Errorf("%q: %v, %v", want, got, err)
 		}
 	}
 	log := uuid.NewString()
-	for _, text := range []string{"42", log + "/42", log + "/x/" + log, log + "/0/" + log, "x/1/" + log, log + "/1/x", log + "/1/" + uuid.Nil.String()} {
+	for _, text := range []string{"42", log + "/42", log + "/x/" + log, log + "/0/" + log, "x/1/" + log, log + "/1/x", log + "/1/" + uuid.Nil.String(), uuid.Nil.String() + "/0/" + uuid.Nil.String()} {
 		if got, err := ParseCheckpoint(text); err == nil || got != (Checkpoint{}) {
 			t.Errorf("%q: %v", text, got)
 		}
@@ -469,8 +522,11 @@ func TestFollowByWhoDoesNotSeeAll(t *testing.T) {
 		s.add(true)
 	}
 	s.hidden = 2
-	if got, err := s.follow(0, 3, nil); !errors.Is(err, ErrNotAll) || len(got) != 0 {
-		t.Errorf("with NATS: %v, %v", got, err)
+	for _, types := range [][]events.Type{nil, {events.PatientRemovedType}} {
+		s.config.Types = types
+		if got, err := s.follow(0, 3, nil); !errors.Is(err, ErrNotAll) || len(got) != 0 {
+			t.Errorf("with NATS, types %v: %v, %v", types, got, err)
+		}
 	}
 	s.config.NATS = nil
 	if got, err := s.follow(0, 2, nil); err != nil || !slices.Equal(got, []events.Position{1, 3}) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log"
+	"log/slog"
 
 	"github.com/nats-io/nats.go"
 
@@ -22,7 +23,7 @@ func ExampleFollow() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	err = client.Follow(ctx, client.Config{URL: "http://127.0.0.1:8000", Token: login, NATS: connection, Domain: "carelog"}, checkpoint,
+	err = client.Follow(ctx, client.Config{URL: "http://127.0.0.1:8000", Token: login, NATS: connection, Domain: "carelog", Logger: slog.Default()}, checkpoint,
 		func(ctx context.Context, e client.Event) error {
 			switch p := e.Payload.(type) {
 			case events.PatientRegistered:

@@ -27,6 +27,7 @@ type page struct {
 	Next, Head events.Position
 	NextID     uuid.UUID `json:"next_id"` // of the event at Next, which may be none that is asked for
 	Source     string    // the log, though no event is asked for
+	All        bool      // the user sees all events
 }
 
 // catchUp hands over what is in the log, up to its head.
@@ -50,7 +51,7 @@ func (f *follower) fill(ctx context.Context, until events.Position) error {
 		if err := f.checkLog(log); err != nil {
 			return err
 		}
-		if page.Next-f.at.Position != events.Position(len(page.Results)) && f.wantsAll() && f.config.NATS != nil {
+		if !page.All && f.config.NATS != nil {
 			return ErrNotAll
 		}
 		for _, document := range page.Results {
@@ -72,6 +73,9 @@ func (f *follower) page(ctx context.Context) (page, error) {
 	for fresh := false; ; fresh = true {
 		if f.token == "" {
 			token, err := f.config.Token(ctx)
+			if refused, ok := errors.AsType[*StatusError](err); ok && !refused.passes() {
+				return page{}, fmt.Errorf("get a token: %w", err)
+			}
 			if err != nil {
 				return page{}, &passing{fmt.Errorf("get a token: %w", err)}
 			}
@@ -117,7 +121,7 @@ func (f *follower) ask(ctx context.Context) (answer page, err error) {
 			return page{}, f.conflict(body)
 		}
 		refused := &StatusError{response.StatusCode, string(body)}
-		if response.StatusCode >= 500 || response.StatusCode == http.StatusTooManyRequests {
+		if refused.passes() {
 			return page{}, &passing{refused}
 		}
 		return page{}, refused

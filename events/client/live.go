@@ -26,13 +26,14 @@ func (f *follower) live(ctx context.Context) error {
 	messages, stop, err := f.subscribe(ctx)
 	if err != nil {
 		pause(ctx, f.config.Poll) // meanwhile HTTP has to do
-		f.config.Logger.Warn("events come over HTTP: NATS cannot be followed", "error", err)
+		f.config.Logger.Warn("events come over HTTP: NATS cannot be followed; a subscriber's account needs the Domain carelog", "domain", f.config.Domain, "error", err)
 		return nil
 	}
 	defer stop()
 	if err := f.catchUp(ctx); err != nil { // what happened until then
 		return err
 	}
+	var came events.Position // the last that came this way
 	for {
 		message, err := f.next(ctx, messages)
 		switch {
@@ -46,15 +47,22 @@ func (f *follower) live(ctx context.Context) error {
 		case err != nil:
 			return &passing{fmt.Errorf("read from the NATS stream: %w", err)}
 		}
-		position, err := strconv.ParseInt(message.Headers().Get(positionHeader), 10, 64)
+		number, err := strconv.ParseInt(message.Headers().Get(positionHeader), 10, 64)
 		if err != nil {
 			continue // no event
 		}
-		if events.Position(position) > f.at.Position+1 { // what is between is missing there
-			if err := f.fill(ctx, events.Position(position)-1); err != nil {
+		position := events.Position(number)
+		if position <= came { // the stream begins anew: is the log another one, too?
+			if err := f.catchUp(ctx); err != nil {
 				return err
 			}
-			if f.at.Position < events.Position(position)-1 { // nor does the API have it
+		}
+		came = position
+		if position > f.at.Position+1 { // what is between is missing there
+			if err := f.fill(ctx, position-1); err != nil {
+				return err
+			}
+			if f.at.Position < position-1 { // nor does the API have it
 				return &passing{fmt.Errorf("event %d came over NATS, and the log ends at %d", position, f.at.Position)}
 			}
 		}
@@ -85,7 +93,7 @@ func (f *follower) subscribe(ctx context.Context) (messages jetstream.MessagesCo
 	}
 	making, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	name := f.config.Name + rand.Text()
+	name := rand.Text()
 	consumer, err := js.CreateConsumer(making, f.config.Stream, jetstream.ConsumerConfig{
 		Name:              name,
 		DeliverPolicy:     jetstream.DeliverNewPolicy,

@@ -3,9 +3,9 @@
 //
 //	CARELOG_URL=http://127.0.0.1:8000 CARELOG_EMAIL=john@example.com CARELOG_PASSWORD=securepassword123 go run .
 //
-// With NATS_URL new events come over NATS, which carries all, so the user must be an auditor
-// (`carelog users grant john@example.com auditor`); else over HTTP. A subscriber of
-// `carelog subscribers` sets NATS_DOMAIN=carelog as well.
+// With NATS_URL, as of a subscriber of `carelog subscribers`, new events come over NATS, which
+// carries all, so the user must be an auditor (`carelog users grant john@example.com auditor`);
+// else over HTTP.
 package main
 
 import (
@@ -14,6 +14,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"os"
@@ -34,6 +35,9 @@ func main() {
 }
 
 func run(ctx context.Context) error {
+	if os.Getenv("CARELOG_URL") == "" {
+		return errors.New("set CARELOG_URL to where Carelog is, as http://127.0.0.1:8000, and CARELOG_EMAIL and CARELOG_PASSWORD to those of a user")
+	}
 	config := client.Config{URL: os.Getenv("CARELOG_URL"), Token: login, Logger: slog.Default()}
 	if address := os.Getenv("NATS_URL"); address != "" {
 		connection, err := nats.Connect(address, nats.MaxReconnects(-1))
@@ -41,14 +45,14 @@ func run(ctx context.Context) error {
 			return err
 		}
 		defer connection.Close()
-		config.NATS, config.Domain = connection, os.Getenv("NATS_DOMAIN")
+		config.NATS, config.Domain = connection, "carelog"
 	}
 	stored, _ := os.ReadFile(checkpointFile) // not there at first
 	checkpoint, err := client.ParseCheckpoint(string(stored))
 	if err != nil {
 		return fmt.Errorf("%s: %w", checkpointFile, err)
 	}
-	return client.Follow(ctx, config, checkpoint, func(_ context.Context, e client.Event) error {
+	err = client.Follow(ctx, config, checkpoint, func(_ context.Context, e client.Event) error {
 		switch p := e.Payload.(type) {
 		case events.PatientRegistered:
 			fmt.Printf("%d: user %d has a new patient, %s %s\n", e.Position, p.OwnerID, p.FirstName, p.LastName)
@@ -57,6 +61,11 @@ func run(ctx context.Context) error {
 		}
 		return os.WriteFile(checkpointFile, []byte(e.Checkpoint().String()), 0o600)
 	})
+	_, other := errors.AsType[*client.OtherLogError](err)
+	if _, back := errors.AsType[*client.WentBackError](err); other || back {
+		return fmt.Errorf("%w: remove %s", err, checkpointFile)
+	}
+	return err
 }
 
 const checkpointFile = "checkpoint.txt"
@@ -77,9 +86,14 @@ func login(ctx context.Context) (string, error) {
 		return "", err
 	}
 	defer response.Body.Close()
-	var tokens struct{ Access string }
-	if err := json.NewDecoder(response.Body).Decode(&tokens); err != nil || tokens.Access == "" {
-		return "", fmt.Errorf("log in: status %d", response.StatusCode)
+	body, err = io.ReadAll(response.Body)
+	if err != nil {
+		return "", err
 	}
-	return tokens.Access, nil
+	if response.StatusCode != http.StatusOK {
+		return "", &client.StatusError{Status: response.StatusCode, Body: string(body)}
+	}
+	var tokens struct{ Access string }
+	err = json.Unmarshal(body, &tokens)
+	return tokens.Access, err
 }

@@ -106,7 +106,7 @@ var securitySchemes = object{
 	}},
 }
 
-const feedWords = `Events in order of position, as the Accept header asks: a page (application/json) {"results": [event, ...], "next": position, "next_id": id of the event there, "head": position, "source": the log}, ` +
+const feedWords = `Events in order of position, as the Accept header asks: a page (application/json) {"results": [event, ...], "next": position, "next_id": id of the event there, "head": position, "source": the log, "all": whether the user sees all events}, ` +
 	`one event a line (application/x-ndjson), or Server-Sent Events (text/event-stream) whose id is the position and that go on with what happens; ` +
 	`the header Last-Event-ID resumes them. The last one, named end, has {"reason", "detail"}.`
 
