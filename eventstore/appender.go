@@ -84,6 +84,7 @@ func (a *appender) connect(ctx context.Context) error {
 	}
 	if a.conn != nil { // one was lost
 		a.store.forgetSpareIDs()
+		a.store.reconnects.Add(1)
 	}
 	a.conn = conn
 	return nil

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -46,11 +47,16 @@ type Store struct {
 
 	transaction transaction
 
-	appends queue
-	draws   map[events.Kind]*draws
-	recent  recent
-	metrics *metrics
+	appends    queue
+	draws      map[events.Kind]*draws
+	recent     recent
+	metrics    *metrics
+	reconnects atomic.Int64
 }
+
+// Reconnects counts how often the connection that appends was lost and made anew. Behind
+// the new one may be another state of the database, as after a failover that lost commits.
+func (s *Store) Reconnects() int64 { return s.reconnects.Load() }
 
 // Open reads the log's identity, which it makes in a new database. The database
 // must have been migrated.

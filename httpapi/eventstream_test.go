@@ -87,6 +87,7 @@ func (g *growing) Head(context.Context) (events.Position, error) {
 
 func (g *growing) PositionAt(context.Context, time.Time) (events.Position, error) { return 0, nil }
 func (g *growing) Live() error                                                    { return nil }
+func (g *growing) Reconnects() int64                                              { return 0 }
 
 func (g *growing) Restarts() int64 {
 	g.mu.Lock()

@@ -28,15 +28,16 @@ var testTime = time.Date(2026, 11, 23, 2, 35, 36, 958725000, time.UTC)
 
 // world is an API whose surroundings are fakes. Users 1 and 2 are active.
 type world struct {
-	t        *testing.T
-	handler  http.Handler
-	commands *fakeCommands
-	queries  *fakeQueries
-	progress *fakeProgress
-	accounts *fakeAccounts
-	head     events.Position
-	ready    Readiness
-	log      *syncBuffer
+	t          *testing.T
+	handler    http.Handler
+	commands   *fakeCommands
+	queries    *fakeQueries
+	progress   *fakeProgress
+	accounts   *fakeAccounts
+	head       events.Position
+	reconnects int64
+	ready      Readiness
+	log        *syncBuffer
 }
 
 func newWorld(t *testing.T, change ...func(*Config)) *world {
@@ -78,6 +79,9 @@ func testLogger(log *syncBuffer) *slog.Logger { return slog.New(slog.NewJSONHand
 
 // Head implements Log.
 func (w *world) Head(context.Context) (events.Position, error) { return w.head, nil }
+
+// Reconnects implements Log.
+func (w *world) Reconnects() int64 { return w.reconnects }
 
 // PositionAt implements Log.
 func (w *world) PositionAt(_ context.Context, at time.Time) (events.Position, error) {

@@ -116,6 +116,10 @@ type Log interface {
 
 	// PositionAt answers the last position at a time, or before; [events.ErrFuture].
 	PositionAt(context.Context, time.Time) (events.Position, error)
+
+	// Reconnects counts how often it has lost the database, behind which may be another
+	// state afterwards.
+	Reconnects() int64
 }
 
 // History answers what happened, and how records were at a position of the log.

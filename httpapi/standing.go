@@ -23,15 +23,20 @@ type standing struct {
 
 // sight is a look at whether a user may act.
 type sight struct {
-	upTo     events.Position // of the log
-	restarts int64           // of the read tables before it
+	upTo  events.Position // of the log
+	epoch int64           // of the database, before it
 }
+
+// epoch is another one when the database may have gone back to an earlier state: others'
+// events may have the positions that were seen before, and nothing else tells when the log
+// has grown past these.
+func (a *api) epoch() int64 { return a.progress.Restarts() + a.log.Reconnects() }
 
 // Seen implements [commands.Standing]. What was seen before the database went back
 // to an earlier state counts no more: other events have those positions now.
 func (s *standing) Seen() events.Position {
 	last := s.seen.Load()
-	if last == nil || last.restarts != s.api.progress.Restarts() {
+	if last == nil || last.epoch != s.api.epoch() {
 		return 0
 	}
 	return last.upTo
@@ -40,13 +45,13 @@ func (s *standing) Seen() events.Position {
 // Check implements [commands.Standing]. What it is told counts, be it less than
 // before: the log refuses who rests on a position that it does not have.
 func (s *standing) Check(ctx context.Context) error {
-	restarts := s.api.progress.Restarts()
+	epoch := s.api.epoch()
 	position, err := s.api.checkUser(ctx, s.user)
 	if err != nil {
 		return err
 	}
 	s.checked = true
-	s.seen.Store(&sight{position, restarts})
+	s.seen.Store(&sight{position, epoch})
 	return nil
 }
 

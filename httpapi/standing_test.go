@@ -72,4 +72,7 @@ func TestWhatWasSeenCountsOnlyInItsLog(t *testing.T) {
 	w.progress.restarts++
 	change(1, 4)
 	change(0, 4)
+	w.reconnects++
+	change(1, 4)
+	change(0, 4)
 }

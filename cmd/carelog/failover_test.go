@@ -49,6 +49,70 @@ func TestAFailoverThatLostCommits(t *testing.T) {
 	}
 }
 
+// TestAFailoverThatIsSeenLate: the log has grown past all that the server had seen before it
+// reaches the database again, as another server has written meanwhile, which has disabled
+// the user.
+func TestAFailoverThatIsSeenLate(t *testing.T) {
+	t.Parallel()
+	config := databaseConfig(t)
+	server := start(t, config)
+	john, _ := server.register(t, "John Doe", "john@example.com", oldPassword)
+	jane, _ := server.register(t, "Jane Roe", "jane@example.com", oldPassword)
+	for range 5 {
+		server.mustAs(t, jane, "POST", "/api/patients/", somePatient, 201)
+	}
+	server.mustAs(t, john, "POST", "/api/patients/", somePatient, 201) // is seen at position 7
+	conn, err := pgx.Connect(t.Context(), config.DatabaseURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	const event = `insert into events (position, id, type, schema_version, tags, data, metadata, salt, recorded_at)
+		select $1, gen_random_uuid(), $2, 1, $3::text[], $4::json, metadata, salt, now() from events where position = 1`
+	tx, err := conn.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []struct {
+		sql  string
+		args []any
+	}{
+		{`delete from event_tags where position > 2`, nil},
+		{`delete from events where position > 2`, nil},
+		{`delete from projections.patients`, nil},
+		{event, []any{3, "user.disabled", "{user:1}", `{"user_id":1}`}},
+		{event, []any{4, "doctor.removed", "{doctor:7}", `{"doctor_id":7}`}},
+		{`insert into events select (jsonb_populate_record(e, jsonb_build_object('position', n, 'id', gen_random_uuid()))).* from events e, generate_series(5, 20) n where e.position = 4`, nil},
+		{`insert into event_tags (tag, type, position) select unnest(tags), type, position from events where position > 2`, nil},
+		{`update projections.users set active = id <> 1`, nil},
+		{`update projections.checkpoints set position = 20`, nil},
+	} {
+		if _, err := tx.Exec(t.Context(), s.sql, s.args...); err != nil {
+			t.Fatalf("%s: %v", s.sql, err)
+		}
+	}
+	if err := tx.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.Exec(t.Context(), `select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()`); err != nil {
+		t.Fatal(err)
+	}
+	refused := 0
+	eventually(t, "all connections are new, and the user is refused", 20*time.Second, func() bool {
+		got, err := server.as(john, "POST", "/api/patients/", somePatient)
+		if err != nil || got.status != 401 && got.status != 503 {
+			t.Fatalf("%v, %d %s", err, got.status, got.body)
+		}
+		if refused++; got.status == 503 {
+			refused = 0
+		}
+		return refused == 10
+	})
+	if n := query[int](t, config.DatabaseURL, `select count(*) from events where type = 'patient.registered'`); n != 0 {
+		t.Errorf("%d changes of a disabled user are in the log", n)
+	}
+}
+
 // TestFollowersOfALogThatWentBack: it has grown past where they were before they ask again,
 // and each of them is told; none goes on as if nothing had happened.
 func TestFollowersOfALogThatWentBack(t *testing.T) {
