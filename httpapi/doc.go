@@ -19,7 +19,7 @@
 //	position.go          what reads and writes wait for
 //	idempotency.go       400: what the client knows a change by
 //	patient.go, ...      the handler, one file per noun (account.go: users, for those with a role;
-//	                     history.go, asof.go: what was; events.go, eventstream.go: what is followed;
+//	                     history.go, asof.go: what was; events.go, then eventpage.go or eventstream.go: what is followed;
 //	                     documents.go: how the API and events look; docs.go: the API page;
 //	                     health.go, scrape.go: /livez, /readyz, /metrics)
 //	etag.go              304, 412: what the client believes about the record

@@ -42,7 +42,7 @@
 // GET /api/patients/1/ goes httpapi/patient.go → projections/patient.go, one SQL
 // statement (lookups.go), which those who ask at the same time share (shared.go).
 // …/history/ and ?as_of= go httpapi/history.go or asof.go → projections/history →
-// eventstore/read.go. GET /api/events/ goes httpapi/events.go (a stream:
+// eventstore/read.go. GET /api/events/ goes httpapi/events.go → eventpage.go (a stream:
 // eventstream.go) → projections/feed, and is written by events/cloudevent.
 //
 // # Everything else

@@ -9,6 +9,14 @@
 // nobody up and costs no memory. One who falls behind what is kept is told so and goes:
 // with the position of the last event that was sent nothing is missed.
 //
+// # A log that goes back
+//
+// A failover that loses commits gives the positions of lost events to others, and the log
+// may have grown past them before this process sees it. So an event is known by its [Place],
+// position and id: [Hub.Check] looks whether the log still has it, the hub compares its
+// last one whenever it reads on, and the one that a follower has got with its own. Whoever
+// has got an event that is lost gets [ErrWentBack], and nothing more.
+//
 // # What it costs
 //
 // An event is read and written as JSON once, and filtered for each follower. To find
