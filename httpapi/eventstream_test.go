@@ -407,3 +407,20 @@ func TestALogThatGrowsPastAStream(t *testing.T) {
 		})
 	}
 }
+
+// TestAClientThatHangsUpOnLines, which are not sent yet, is no failure of the server's.
+func TestAClientThatHangsUpOnLines(t *testing.T) {
+	inStream(t, func(s *streamed) {
+		s.add(10, events.DoctorAmendedType)
+		conn, err := s.listener.dial(t.Context(), "", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.reading = sync.OnceFunc(func() { conn.Close() })
+		fmt.Fprint(conn, "GET /api/events/ HTTP/1.1\r\nHost: x\r\nAccept: application/x-ndjson\r\n\r\n")
+		synctest.Wait()
+		if log := s.log.String(); log != "" {
+			t.Errorf("it is logged: %s", log)
+		}
+	})
+}

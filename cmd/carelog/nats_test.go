@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -89,4 +90,23 @@ func TestNATSKeepsItsStreams(t *testing.T) {
 			t.Error("connected after it stopped")
 		}
 	}
+}
+
+// TestWhatClientsMayNotIsTold once a second, as they can cause as much of it as they
+// like; all else is told each time.
+func TestWhatClientsMayNotIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log logBuffer
+		l := &natsLogger{logger: slog.New(slog.NewTextHandler(&log, nil))}
+		for range 2 {
+			for range 100 {
+				l.Errorf("Publish Violation - Account %q", "billing")
+			}
+			l.Errorf("the disk is full")
+			time.Sleep(2 * time.Second)
+		}
+		if text := log.String(); strings.Count(text, "level=WARN") != 2 || strings.Count(text, "level=ERROR") != 2 {
+			t.Error(text)
+		}
+	})
 }
