@@ -175,8 +175,19 @@ func (s *streamed) follow(query string) *reader {
 	s.t.Cleanup(func() { conn.Close() })
 	fmt.Fprintf(conn, "GET /api/events/%s HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n", query)
 	r := &reader{s.t, conn, bufio.NewScanner(conn)}
-	for r.line() != "retry: 1000" {
-	}
+	r.until("retry: 1000")
+	return r
+}
+
+// followLive follows a log of so many events, the last of which comes when the others
+// have been read.
+func (s *streamed) followLive(n int) *reader {
+	s.t.Helper()
+	s.add(n-1, events.DoctorAmendedType)
+	r := s.follow("")
+	s.add(1, events.DoctorAmendedType)
+	synctest.Wait()
+	r.until(fmt.Sprintf("id: %d", n))
 	return r
 }
 
@@ -189,8 +200,21 @@ func (r *reader) line() string {
 			return line
 		}
 	}
-	return "the stream is cut off"
+	return cutOffLine
 }
+
+// until reads up to a line.
+func (r *reader) until(want string) {
+	r.t.Helper()
+	for line := r.line(); line != want; line = r.line() {
+		if line == cutOffLine {
+			r.t.Fatalf("%s before %q came", line, want)
+		}
+	}
+}
+
+// cutOffLine stands for the end of what can be read.
+const cutOffLine = "the stream is cut off"
 
 // events reads up to the end, and answers the positions between which all have come, in
 // order, and the reason of the end.
@@ -212,7 +236,7 @@ func (r *reader) events() (first, last int, reason string) {
 		if strings.HasPrefix(line, "data: {\"reason\":\"") {
 			return first, last, strings.Split(line, `"`)[3]
 		}
-		if line == "the stream is cut off" {
+		if line == cutOffLine {
 			return first, last, line
 		}
 	}
@@ -290,7 +314,7 @@ func TestAReaderThatTakesNothing(t *testing.T) {
 			t.Errorf("the log after %v: %s", time.Since(began), log)
 		}
 		time.Sleep(2 * time.Second)
-		if _, _, reason := r.events(); reason != "the stream is cut off" {
+		if _, _, reason := r.events(); reason != cutOffLine {
 			t.Error(reason)
 		}
 	})
@@ -311,12 +335,7 @@ func TestWhyAStreamEnds(t *testing.T) {
 	} {
 		t.Run(want, func(t *testing.T) {
 			inStream(t, func(s *streamed) {
-				s.add(2, events.DoctorAmendedType)
-				r := s.follow("")
-				s.add(1, events.DoctorAmendedType)
-				synctest.Wait()
-				for r.line() != "id: 3" {
-				}
+				r := s.followLive(3)
 				happens(s)
 				if _, _, reason := r.events(); reason != want {
 					t.Error(reason)
@@ -382,12 +401,7 @@ func TestALogThatGrowsPastAStream(t *testing.T) {
 	for name, more := range map[string]int{"as long": 6, "longer": 9} {
 		t.Run(name, func(t *testing.T) {
 			inStream(t, func(s *streamed) {
-				s.add(11, events.DoctorAmendedType)
-				r := s.follow("")
-				s.add(1, events.DoctorAmendedType)
-				synctest.Wait()
-				for r.line() != "id: 12" {
-				}
+				r := s.followLive(12)
 				replace(s, 6, more)
 				synctest.Wait()
 				s.add(1, events.DoctorAmendedType)

@@ -29,7 +29,7 @@ func TestTheExampleFollows(t *testing.T) {
 	for _, nats := range []string{strings.Replace(server.url, "//", "//billing:"+server.passwords["billing"]+"@", 1), ""} {
 		example := exec.CommandContext(t.Context(), program)
 		example.Dir = dir
-		example.Env = append(os.Environ(), "CARELOG_URL="+server.running.url, "CARELOG_EMAIL=john@example.com", "CARELOG_PASSWORD="+oldPassword, "NATS_URL="+nats, "NATS_DOMAIN=carelog")
+		example.Env = append(os.Environ(), "CARELOG_URL="+server.running.url, "CARELOG_EMAIL=john@example.com", "CARELOG_PASSWORD="+oldPassword, "NATS_URL="+nats)
 		example.Stderr = os.Stderr
 		output, err := example.StdoutPipe()
 		if err != nil {

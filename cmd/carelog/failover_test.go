@@ -94,9 +94,7 @@ func TestAFailoverThatIsSeenLate(t *testing.T) {
 	if err := tx.Commit(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := conn.Exec(t.Context(), `select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()`); err != nil {
-		t.Fatal(err)
-	}
+	endOtherSessions(t, conn)
 	refused := 0
 	eventually(t, "all connections are new, and the user is refused", 20*time.Second, func() bool {
 		got, err := server.as(john, "POST", "/api/patients/", somePatient)
@@ -194,10 +192,19 @@ func goBack(t *testing.T, url string, position int) {
 		`delete from events where position > $1`,
 		`delete from projections.patients where position > $1`,
 		`update projections.checkpoints set position = $1`,
-		`select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid() and $1 > 0`,
 	} {
 		if _, err := conn.Exec(t.Context(), sql, position); err != nil {
 			t.Fatalf("%s: %v", sql, err)
 		}
+	}
+	endOtherSessions(t, conn)
+}
+
+// endOtherSessions ends all on the connection's database but that.
+func endOtherSessions(t *testing.T, conn *pgx.Conn) {
+	t.Helper()
+	_, err := conn.Exec(t.Context(), `select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()`)
+	if err != nil {
+		t.Fatal(err)
 	}
 }

@@ -49,9 +49,6 @@ func ParseCheckpoint(text string) (c Checkpoint, err error) {
 	if err == nil {
 		c.ID, err = uuid.Parse(parts[2])
 	}
-	if err == nil && c == (Checkpoint{}) {
-		err = errNoCheckpoint
-	}
 	if err == nil {
 		err = c.check()
 	}
@@ -61,12 +58,10 @@ func ParseCheckpoint(text string) (c Checkpoint, err error) {
 	return c, nil
 }
 
-var errNoCheckpoint = errors.New("a checkpoint has the log, the position and the id of an event")
-
-// check tells whether it can be one.
+// check tells whether it is that of an event.
 func (c Checkpoint) check() error {
-	if c != (Checkpoint{}) && (c.Position <= 0 || c.Log == uuid.Nil || c.ID == uuid.Nil) {
-		return errNoCheckpoint
+	if c.Position <= 0 || c.Log == uuid.Nil || c.ID == uuid.Nil {
+		return errors.New("a checkpoint has the log, the position and the id of an event")
 	}
 	return nil
 }

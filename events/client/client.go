@@ -131,8 +131,10 @@ func newFollower(config Config, after Checkpoint, handle func(context.Context, E
 	if config.URL == "" || config.Token == nil {
 		return nil, errors.New("follow events: URL and Token are needed")
 	}
-	if err := after.check(); err != nil {
-		return nil, fmt.Errorf("follow events: %w: store Event.Checkpoint", err)
+	if after != (Checkpoint{}) {
+		if err := after.check(); err != nil {
+			return nil, fmt.Errorf("follow events: %w: store Event.Checkpoint", err)
+		}
 	}
 	if config.Stream == "" {
 		config.Stream = "CARELOG"
