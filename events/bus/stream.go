@@ -81,11 +81,7 @@ func (e *ForeignEventError) Error() string {
 func ensureStream(ctx context.Context, js jetstream.JetStream, cfg StreamConfig, log uuid.UUID) (jetstream.Stream, error) {
 	stream, err := js.Stream(ctx, cfg.Name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		stream, err = js.CreateStream(ctx, wanted(jetstream.StreamConfig{}, cfg, log))
-		if err != nil {
-			return nil, fmt.Errorf("create the NATS stream %s: %w", cfg.Name, explain(err))
-		}
-		return stream, nil
+		return createStream(ctx, js, wanted(jetstream.StreamConfig{}, cfg, log))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("look up the NATS stream %s: %w", cfg.Name, err)
@@ -105,14 +101,46 @@ func ensureStream(ctx context.Context, js jetstream.JetStream, cfg StreamConfig,
 	return stream, nil
 }
 
-// noRoom is the code of NATS for a stream that is to have more room than the server may
-// take.
-const noRoom = 10047
+// createStream tries for a while where the server can not make the stream's files. When
+// the last stream of an account was deleted, the server removes the account's empty
+// directories in the background, possibly from under the new stream.
+func createStream(ctx context.Context, js jetstream.JetStream, cfg jetstream.StreamConfig) (jetstream.Stream, error) {
+	for try := 1; ; try++ {
+		stream, err := js.CreateStream(ctx, cfg)
+		if err == nil {
+			return stream, nil
+		}
+		if code(err) != noFiles || try == 10 {
+			return nil, fmt.Errorf("create the NATS stream %s: %w", cfg.Name, explain(err))
+		}
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// Codes of NATS for a stream that cannot be.
+const (
+	noRoom  jetstream.ErrorCode = 10047 // it is to have more room than the server may take
+	noFiles jetstream.ErrorCode = 10049 // its files cannot be made
+)
+
+// code is that of an error that the NATS server answered, 0 for any other.
+func code(err error) jetstream.ErrorCode {
+	if refused, ok := errors.AsType[*jetstream.APIError](err); ok {
+		return refused.ErrorCode
+	}
+	return 0
+}
 
 // explain tells what to do about an error, where that is known.
 func explain(err error) error {
-	if refused, ok := errors.AsType[*jetstream.APIError](err); ok && refused.ErrorCode == noRoom {
+	switch code(err) {
+	case noRoom:
 		return fmt.Errorf("%w: lower CARELOG_STREAM_MAX_BYTES, or give JetStream more room (max_file_store of the NATS server, and the disk)", err)
+	case noFiles:
+		return fmt.Errorf("%w: the log of the NATS server tells why (its store_dir must be writable, and its disk have room)", err)
 	}
 	return err
 }

@@ -230,7 +230,7 @@ func TestNatsStreamDeletedAndMadeAgain(t *testing.T) {
 	if c.Publish(t.Context(), recorded(3, 3)) == nil {
 		t.Fatal("published onto nothing")
 	}
-	requireResumeAnew(t, c)
+	requireResume(t, c, 0)
 	mustPublish(t, c, recorded(1, 3)) // fewer and other sequences than before
 	if got := receiveUpTo(t, messages, 3); fmt.Sprint(got) != "[1 2 3]" {
 		t.Errorf("received %v", got)
