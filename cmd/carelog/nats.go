@@ -23,9 +23,10 @@ type natsOptions struct {
 	MaxBytes int64  // of the event stream
 	Logger   *slog.Logger
 
-	Listen      string       // host:port for subscribers; none: it is on no port
-	Subscribers []subscriber // who may connect there
-	TLS         *tls.Config  // none: without TLS
+	Listen          string       // host:port for subscribers; none: it is on no port
+	Subscribers     []subscriber // who may connect there
+	SubscribersFile string       // that names others later
+	TLS             *tls.Config  // none: without TLS
 }
 
 // natsServer is a NATS server inside this process. Its streams may
@@ -36,17 +37,19 @@ type natsServer struct {
 	mu       sync.Mutex
 	server   *natsserver.Server // nil while it does not run
 	running  chan struct{}
+	runs     func() // closes running
 }
 
 func newNATS(options natsOptions) *natsServer {
-	return &natsServer{options: options, password: rand.Text(), running: make(chan struct{})}
+	running := make(chan struct{})
+	return &natsServer{options: options, password: rand.Text(), running: running, runs: sync.OnceFunc(func() { close(running) })}
 }
 
 // URL has the name and password for [natsServer.InProcessConn], and leads nowhere.
 func (n *natsServer) URL() string { return "nats://carelog:" + n.password + "@in-process" }
 
-// Running is closed when the server takes connections. It stays open when Run
-// fails before that.
+// Running is closed when the server takes connections for the first time. It stays open
+// when Run fails before that.
 func (n *natsServer) Running() <-chan struct{} { return n.running }
 
 // InProcessConn makes it a [nats.InProcessServer]; an error while the server
@@ -61,7 +64,9 @@ func (n *natsServer) InProcessConn() (net.Conn, error) {
 	return server.InProcessConn()
 }
 
-// Run starts the server and stops it when ctx ends. It runs once.
+// Run starts the server and stops it when ctx ends. It runs once. In between the server
+// starts again whenever the file of subscribers names others: it can take accounts while
+// it runs, too, but JetStream does not answer those then.
 func (n *natsServer) Run(ctx context.Context) error {
 	if err := makeDir(filepath.Dir(n.options.Dir)); err != nil {
 		return err
@@ -78,6 +83,16 @@ func (n *natsServer) Run(ctx context.Context) error {
 	if err := os.RemoveAll(filepath.Join(n.options.Dir, "jetstream", "$G")); err != nil {
 		return fmt.Errorf("remove what an older version left: %w", err)
 	}
+	for ctx.Err() == nil {
+		if err := n.serve(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// serve runs the server until ctx ends, or until there are other subscribers.
+func (n *natsServer) serve(ctx context.Context) error {
 	logger := &natsLogger{logger: n.options.Logger}
 	options, err := n.serverOptions()
 	if err != nil {
@@ -95,13 +110,15 @@ func (n *natsServer) Run(ctx context.Context) error {
 		return fmt.Errorf("the NATS server does not start (%s): its store %s can be removed without loss, all events are in PostgreSQL",
 			logger.last(), n.options.Dir)
 	}
-	if n.options.Listen != "" {
-		n.options.Logger.Info("subscribers can connect", "url", server.ClientURL(), "subscribers", len(n.options.Subscribers))
-	}
 	n.set(server)
 	defer n.set(nil)
-	close(n.running)
-	<-ctx.Done()
+	n.runs()
+	if n.options.Listen == "" {
+		<-ctx.Done()
+		return nil
+	}
+	n.options.Logger.Info("subscribers can connect", "url", server.ClientURL(), "subscribers", len(n.options.Subscribers))
+	n.options.Subscribers = otherSubscribers(ctx, n.options.SubscribersFile, n.options.Subscribers, n.options.Logger)
 	return nil
 }
 

@@ -53,6 +53,8 @@ func (c *Config) natsOptions(to prometheus.Registerer, logger *slog.Logger) (nat
 		MaxBytes: c.StreamMaxBytes,
 		Logger:   logger,
 		Listen:   c.NATSListen,
+
+		SubscribersFile: c.NATSSubscribers,
 	}
 	if c.NATSListen == "" {
 		return options, nil
@@ -116,6 +118,7 @@ func (n *natsServer) serverOptions() (*natsserver.Options, error) {
 	if err != nil {
 		return nil, err
 	}
+	n.options.Listen = probe.Addr().String() // the same when it starts again
 	options.DontListen = false
 	options.Host = host
 	if options.Port, err = strconv.Atoi(port); err != nil {

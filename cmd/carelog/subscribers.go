@@ -3,15 +3,18 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"os"
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/crypto/bcrypt"
@@ -65,6 +68,35 @@ func readSubscribers(path string) (subscribers []subscriber, err error) {
 	return subscribers, nil
 }
 
+// otherSubscribers waits until the file names others than those of now, or has other
+// passwords for them, and answers what it has then; those of now when ctx ends. It looks
+// twice, as a file may be half written. One that cannot be used changes nothing, and is
+// told once.
+func otherSubscribers(ctx context.Context, path string, now []subscriber, log *slog.Logger) []subscriber {
+	before, told := now, ""
+	for {
+		select {
+		case <-ctx.Done():
+			return now
+		case <-time.After(time.Second):
+		}
+		found, err := readSubscribers(path)
+		if err != nil {
+			if told != err.Error() {
+				told = err.Error()
+				log.Warn("the file of subscribers cannot be used, those of before may still connect", "error", err)
+			}
+			continue
+		}
+		told = ""
+		if slices.Equal(found, before) && !slices.Equal(found, now) {
+			log.Info("the file names other subscribers: the NATS server starts again", "file", path, "subscribers", len(found))
+			return found
+		}
+		before = found
+	}
+}
+
 func checkSubscriberName(name string) error {
 	if !subscriberName.MatchString(name) || name == "carelog" {
 		return errors.New("a subscriber's name has small letters, digits and -, begins with a letter, has at most 32 characters and is not carelog")
@@ -88,7 +120,9 @@ func newSubscribersCommand() *cobra.Command {
 
 Who may is in a file of your choice, a line for each subscriber with its name and
 a hash of its password. CARELOG_NATS_SUBSCRIBERS tells the server where it is. Remove
-a line to keep a subscriber out. The server reads it when it starts.`,
+a line to keep a subscriber out. The server sees a change within three seconds, and starts
+the NATS server inside it again, to which all others connect again by themselves. NATS
+servers of your own are told by ` + "`carelog subscribers accounts`" + `.`,
 		Args: checked(noCommand),
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
