@@ -5,8 +5,8 @@
 // Every request passes, in this order:
 //
 //	connections.go       how many there may be
-//	request_id.go        gives it an id and, at the end, its line in the access log (log.go: other lines
-//	                     have the id, too; trace.go: its span; metrics.go counts it)
+//	request.go           gives it an id; what is known of it (trace.go: its span), and at the end
+//	                     accesslog.go writes its line (log.go: other lines have the id, too; metrics.go counts it)
 //	recover.go           turns a panic into a 500
 //	security_headers.go  headers that every answer carries
 //	limits.go            413, 414; the deadline that everything after it lives under
