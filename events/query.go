@@ -23,10 +23,12 @@ type QueryItem struct {
 
 // Matches reports whether the query selects an event of this type and tags.
 func (q Query) Matches(t Type, tags []Tag) bool {
-	return slices.ContainsFunc(q, func(item QueryItem) bool { return item.matches(t, tags) })
+	return slices.ContainsFunc(q, func(item QueryItem) bool { return item.Matches(t, tags) })
 }
 
-func (i QueryItem) matches(t Type, tags []Tag) bool {
+// Matches reports whether the item selects an event of this type and tags. One that has
+// neither types nor tags, which no query may have, would select every event.
+func (i QueryItem) Matches(t Type, tags []Tag) bool {
 	if len(i.Types) > 0 && !slices.Contains(i.Types, t) {
 		return false
 	}

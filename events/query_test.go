@@ -1,6 +1,18 @@
 package events
 
-import "testing"
+import (
+	"slices"
+	"testing"
+)
+
+// TestNarrowFirst: the order that tags come in otherwise stays.
+func TestNarrowFirst(t *testing.T) {
+	given := []Tag{"owner:3", "doctor:7", "patient:1", "mapping:5", "user-email:x"}
+	want := []Tag{"mapping:5", "user-email:x", "patient:1", "doctor:7", "owner:3"}
+	if got := NarrowFirst(given); !slices.Equal(got, want) || given[0] != "owner:3" {
+		t.Errorf("%v, of %v", got, given)
+	}
+}
 
 func TestSelectionMatches(t *testing.T) {
 	e := Event{Type: PatientAmendedType, Tags: []Tag{PatientTag(1), OwnerTag(2)}}

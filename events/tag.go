@@ -4,7 +4,9 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
+	"slices"
 	"strconv"
+	"strings"
 )
 
 // Tag is what a query can select events by, as "name:value". Tags hold no
@@ -29,6 +31,16 @@ func OwnerTag(user int64) Tag { return numbered("owner:", user) }
 // PairTag is on every event about a mapping between this patient and doctor.
 func PairTag(patient, doctor int64) Tag {
 	return numbered("pair:", patient) + numbered(":", doctor)
+}
+
+// NarrowFirst answers the tags with those behind the others that many events may have: what
+// a query costs depends on its first.
+func NarrowFirst(tags []Tag) []Tag {
+	breadth := func(tag Tag) int {
+		name, _, _ := strings.Cut(string(tag), ":")
+		return slices.Index([]string{"patient", "doctor", "owner"}, name)
+	}
+	return slices.SortedStableFunc(slices.Values(tags), func(a, b Tag) int { return breadth(a) - breadth(b) })
 }
 
 func numbered(prefix string, id int64) Tag {

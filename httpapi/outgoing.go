@@ -151,11 +151,13 @@ func (o *outgoing) flushAt(least int) error {
 	if len(o.buffer) < least {
 		return nil
 	}
-	if o.ctx.Err() == nil {
-		o.sendBy(sendWithin)
-	} else {
-		o.sendBy(lastWords)
+	o.mu.Lock() // hurry comes before or after
+	within := sendWithin
+	if o.ctx.Err() != nil {
+		within = lastWords
 	}
+	o.sendBy(within)
+	o.mu.Unlock()
 	began := time.Now()
 	_, err := o.w.Write(o.buffer)
 	if err == nil {

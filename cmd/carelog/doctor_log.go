@@ -97,20 +97,20 @@ func (c *checkup) nats(ctx context.Context) (tell func()) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	stream, err := bus.Look(ctx, c.config.NATSURL, bus.DefaultStream)
+	stream, err := bus.Look(ctx, c.config.NATSURL)
 	return func() {
 		switch {
 		case err != nil:
 			c.fail(check, "see that NATS runs with JetStream and lets this user in, and that NATS_URL is right; without it events reach the read tables later", "%v", err)
 		case !stream.Exists:
-			c.ok(check, "version %s; the NATS stream %s is not there yet: a server makes it", stream.Server, bus.DefaultStream)
+			c.ok(check, "version %s; the NATS stream %s is not there yet: a server makes it", stream.Server, bus.StreamName)
 		case c.log != nil && stream.Log != "" && stream.Log != c.log.LogID().String():
-			c.fail(check, "", "%v", &bus.OtherLogError{Stream: bus.DefaultStream, Log: c.log.LogID(), Found: stream.Log})
+			c.fail(check, "", "%v", &bus.OtherLogError{Log: c.log.LogID(), Found: stream.Log})
 		case c.log != nil && stream.Last > c.head:
-			c.fail(check, "", "%v", &bus.ForeignEventError{Stream: bus.DefaultStream, Position: stream.Last})
+			c.fail(check, "", "%v", &bus.ForeignEventError{Position: stream.Last})
 		default:
 			c.ok(check, "version %s; the NATS stream %s has %d events, %s, the last at position %d",
-				stream.Server, bus.DefaultStream, stream.Messages, size(stream.Bytes), stream.Last)
+				stream.Server, bus.StreamName, stream.Messages, size(stream.Bytes), stream.Last)
 		}
 	}
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -67,8 +66,7 @@ func (f eventFilter) selection(registry *events.Registry) (events.Selection, err
 		}
 		item.Tags = append(item.Tags, tag)
 	}
-	// The log begins with the first tag: with one that few events have.
-	slices.SortStableFunc(item.Tags, func(a, b events.Tag) int { return cmp.Compare(breadth(a), breadth(b)) })
+	item.Tags = events.NarrowFirst(item.Tags)
 	for _, name := range f.types {
 		found := slices.DeleteFunc(registry.Types(), func(t events.Type) bool { return string(t) != name && string(t.Entity()) != name })
 		if len(found) == 0 {
@@ -85,12 +83,6 @@ func (f eventFilter) selection(registry *events.Registry) (events.Selection, err
 	var err error
 	selected.Actor, err = parseActor(f.actor)
 	return selected, err
-}
-
-// breadth puts the tags that many events may have behind the others.
-func breadth(tag events.Tag) int {
-	name, _, _ := strings.Cut(string(tag), ":")
-	return slices.Index([]string{"patient", "doctor", "owner"}, name)
 }
 
 // parseTag refuses what no tag is like.

@@ -134,7 +134,7 @@ type natsLogger struct {
 	logger *slog.Logger
 	mu     sync.Mutex
 	err    string
-	told   time.Time // when it told last what a client may not
+	told   time.Time // when it told last what a client did wrong
 }
 
 func (l *natsLogger) last() string {
@@ -150,15 +150,15 @@ func (l *natsLogger) Errorf(format string, v ...any) {
 	text := fmt.Sprintf(format, v...)
 	l.mu.Lock()
 	l.err = text
-	refused := strings.Contains(text, "Violation") || strings.Contains(text, "authentication error")
-	quiet := refused && time.Since(l.told) < time.Second
-	if refused && !quiet {
+	ofClient := strings.Contains(text, " - cid:") // it begins with the client's address and number
+	quiet := ofClient && time.Since(l.told) < time.Second
+	if ofClient && !quiet {
 		l.told = time.Now()
 	}
 	l.mu.Unlock()
 	switch {
 	case quiet: // a client can cause as many as it likes
-	case refused:
+	case ofClient:
 		l.logger.Warn("NATS server", "message", text)
 	default:
 		l.logger.Error("NATS server", "message", text)

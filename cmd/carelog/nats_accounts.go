@@ -21,6 +21,6 @@ func natsAccounts(password string, subscribers []subscriber) (string, error) {
 	err := natsAccountsTemplate.Execute(&text, struct {
 		Password, Stream, Guard string
 		Subscribers             []subscriber
-	}{password, bus.DefaultStream, bus.GuardSubject, subscribers})
+	}{password, bus.StreamName, bus.GuardSubject, subscribers})
 	return text.String(), err
 }

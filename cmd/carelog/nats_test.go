@@ -92,15 +92,16 @@ func TestNATSKeepsItsStreams(t *testing.T) {
 	}
 }
 
-// TestWhatClientsMayNotIsTold once a second, as they can cause as much of it as they
+// TestWhatClientsDoWrongIsTold once a second, as they can cause as much of it as they
 // like; all else is told each time.
-func TestWhatClientsMayNotIsTold(t *testing.T) {
+func TestWhatClientsDoWrongIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log logBuffer
 		l := &natsLogger{logger: slog.New(slog.NewTextHandler(&log, nil))}
 		for range 2 {
 			for range 100 {
-				l.Errorf("Publish Violation - Account %q", "billing")
+				l.Errorf("127.0.0.1:50312 - cid:7 - \"v1.48:go\" - maximum payload exceeded: %d vs %d", 70000, 65536)
+				l.Errorf("127.0.0.1:50314 - cid:8 - authentication error - User %q", "billing")
 			}
 			l.Errorf("the disk is full")
 			time.Sleep(2 * time.Second)

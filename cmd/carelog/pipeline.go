@@ -263,7 +263,7 @@ func (l *pipeline) openBus(ctx context.Context) (err error) {
 		carrier.AckWait = 2 * time.Second // in the process a reply takes a fraction of a millisecond
 	}
 	l.carrier = bus.NewCarrier(carrier)
-	l.guard = bus.NewGuard(l.conn, bus.DefaultStream, l.program.logger)
+	l.guard = bus.NewGuard(l.conn, l.program.logger)
 	l.relay = eventstore.NewRelay(eventstore.RelayConfig{
 		Store: l.store, Publisher: l.carrier, Begin: l.runner.Checkpoint, Metrics: l.metrics, Logger: l.program.logger,
 	})

@@ -159,7 +159,7 @@ func publishRaw(t *testing.T, conn *Conn, log uuid.UUID, evs ...events.Recorded)
 
 func lookUpStream(t *testing.T, conn *Conn) jetstream.Stream {
 	t.Helper()
-	stream, err := conn.js.Stream(t.Context(), DefaultStream)
+	stream, err := conn.js.Stream(t.Context(), StreamName)
 	if err != nil {
 		t.Fatal(err)
 	}

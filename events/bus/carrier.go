@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -46,6 +47,7 @@ type Carrier struct {
 	tail      tail
 	failed    attempt // the Publish that failed since
 	failures  int     // of Resume and Publish in a row
+	failure   error   // the last of them
 }
 
 // tail is the last event that is known to have been put on a NATS stream.
@@ -100,29 +102,28 @@ func (c *Carrier) Resume(ctx context.Context) (events.Position, error) {
 		ctx = context.WithoutCancel(ctx)
 	}
 	position, err := c.resume(ctx)
-	var otherLog *OtherLogError
-	var foreign *ForeignEventError
+	_, otherLog := errors.AsType[*OtherLogError](err)
+	_, foreign := errors.AsType[*ForeignEventError](err)
 	switch {
-	case errors.As(err, &otherLog), errors.As(err, &foreign), c.failures >= maxFailures:
-		if c.cfg.Own {
-			return c.renew(ctx, err)
-		}
+	case c.cfg.Own && (otherLog || foreign || c.failures >= maxFailures):
+		return c.renew(ctx, cmp.Or(err, c.failure))
 	case err != nil && !errors.Is(err, events.ErrUnavailable):
 		c.failures++
+		c.failure = err
 	}
 	return position, err
 }
 
 // renew makes the NATS stream anew.
 func (c *Carrier) renew(ctx context.Context, cause error) (events.Position, error) {
-	c.cfg.Logger.Warn("the NATS stream is of no use and is made anew", "stream", c.cfg.Stream.Name, "failures", c.failures, "error", cause)
-	c.failures = 0
+	c.cfg.Logger.Warn("the NATS stream is of no use and is made anew", "stream", StreamName, "failures", c.failures, "error", cause)
+	c.failures, c.failure = 0, nil
 	c.resumed = false
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.AckWait)
 	defer cancel()
-	err := c.cfg.Conn.js.DeleteStream(ctx, c.cfg.Stream.Name)
+	err := c.cfg.Conn.js.DeleteStream(ctx, StreamName)
 	if err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
-		return 0, fmt.Errorf("remove the NATS stream %s: %w", c.cfg.Stream.Name, err)
+		return 0, fmt.Errorf("remove the NATS stream %s: %w", StreamName, err)
 	}
 	return c.resume(ctx)
 }
@@ -165,20 +166,20 @@ func (c *Carrier) lastPosition(ctx context.Context, stream jetstream.Stream) (ev
 		return 0, nil
 	}
 	if err != nil {
-		return 0, fmt.Errorf("read the last message of the NATS stream %s: %w", c.cfg.Stream.Name, err)
+		return 0, fmt.Errorf("read the last message of the NATS stream %s: %w", StreamName, err)
 	}
 	if msg.Sequence > state.LastSeq {
-		return 0, fmt.Errorf("the NATS stream %s went on while its end was read", c.cfg.Stream.Name)
+		return 0, fmt.Errorf("the NATS stream %s went on while its end was read", StreamName)
 	}
 	position := parsePosition(msg.Header.Get(HeaderPosition))
 	found := msg.Header.Get(HeaderLog)
 	if position == 0 || found == "" {
 		c.cfg.Logger.Warn("the last message of the NATS stream was published by something else than Carelog; starting over behind it",
-			"stream", c.cfg.Stream.Name, "sequence", msg.Sequence, "subject", msg.Subject)
+			"stream", StreamName, "sequence", msg.Sequence, "subject", msg.Subject)
 		return 0, nil
 	}
 	if found != c.cfg.LogID.String() {
-		return 0, &OtherLogError{Stream: c.cfg.Stream.Name, Log: c.cfg.LogID, Found: found}
+		return 0, &OtherLogError{Log: c.cfg.LogID, Found: found}
 	}
 	id := msg.Header.Get(HeaderUUID)
 	if err := c.compare(ctx, id, position); err != nil {
@@ -197,10 +198,10 @@ func (c *Carrier) compare(ctx context.Context, id string, position events.Positi
 	}
 	inLog, err := c.cfg.Log.Read(ctx, position-1, 1)
 	if err != nil {
-		return fmt.Errorf("look for the last event of the NATS stream %s: %w", c.cfg.Stream.Name, err)
+		return fmt.Errorf("look for the last event of the NATS stream %s: %w", StreamName, err)
 	}
 	if len(inLog) == 0 || inLog[0].Position != position || inLog[0].ID.String() != id {
-		return &ForeignEventError{Stream: c.cfg.Stream.Name, Position: position}
+		return &ForeignEventError{Position: position}
 	}
 	return nil
 }
@@ -231,7 +232,7 @@ func (c *Carrier) unbroken(ctx context.Context, stream jetstream.Stream, positio
 			return min(position, before), nil
 		}
 		if err != nil {
-			return 0, fmt.Errorf("read message %d of the NATS stream %s: %w", sequence, c.cfg.Stream.Name, err)
+			return 0, fmt.Errorf("read message %d of the NATS stream %s: %w", sequence, StreamName, err)
 		}
 		if parsePosition(msg.Header.Get(HeaderPosition)) != before+1 {
 			return min(position, before), nil
@@ -265,10 +266,11 @@ func (c *Carrier) Publish(ctx context.Context, evs []events.Recorded) error {
 	if err != nil {
 		c.resumed = false
 		c.failures++
+		c.failure = err
 		c.failed = attempt{position: evs[0].Position - 1, sequence: c.sequence, events: len(evs)}
 		return err
 	}
-	c.failures = 0
+	c.failures, c.failure = 0, nil
 	last := evs[len(evs)-1]
 	c.last, c.tail.position, c.tail.id = last.Position, last.Position, last.ID.String()
 	c.sequence += uint64(len(evs))

@@ -39,6 +39,7 @@ type Conn struct {
 	secrets   *strings.Replacer      // takes credentials out of a text
 	trouble   atomic.Pointer[string] // why there was none last, without secrets
 	inProcess bool                   // the client makes an address up for that
+	wasThere  atomic.Bool            // it was connected before
 	session   atomic.Pointer[session]
 	metrics   metrics
 }
@@ -130,8 +131,26 @@ func (c *Conn) untilLost(lost func()) (forget func() bool) {
 	return context.AfterFunc(c.session.Load(), lost)
 }
 
+// await returns when NATS is connected.
+func (c *Conn) await(ctx context.Context) error {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := c.Err()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
 func (c *Conn) connected(nc *nats.Conn) {
 	c.trouble.Store(nil)
+	c.wasThere.Store(true)
 	if c.session.Load().Err() != nil { // else it is the first, which began before the library told of it
 		c.session.Store(newSession())
 	}
@@ -146,7 +165,7 @@ func (c *Conn) connected(nc *nats.Conn) {
 // get it back. The same reason is logged once.
 func (c *Conn) failed(_ *nats.Conn, err error) {
 	session := c.session.Load()
-	if session.Err() == nil {
+	if session.Err() == nil && c.wasThere.Load() {
 		c.metrics.lost.Inc()
 	}
 	session.end()

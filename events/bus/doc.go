@@ -4,6 +4,16 @@
 //
 //	relay → Carrier → Publisher → NATS stream → Subscriber → Router → Feed → projections
 //
+// Where to look:
+//
+//	conn.go                          the connection, which comes and goes
+//	message.go                       what an event looks like in NATS
+//	carrier.go, publisher.go         how events get there; stream.go: what keeps them
+//	subscriber.go, subscription.go,  how the projections of this process get them. This [Feed] is not
+//	batch.go, feed.go                that of package projections/feed, which clients follow over HTTP
+//	guard.go                         what subscribers of other systems may do, which read by themselves
+//	look.go, replay.go               tools
+//
 // # Who is authoritative
 //
 // The log in Postgres. The NATS stream is a bounded carrier of it: it may be

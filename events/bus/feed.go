@@ -18,7 +18,8 @@ import (
 	"github.com/carelog/carelog/events"
 )
 
-// Log is where the feed reads what the NATS stream does not bring.
+// Log is where the feed reads what the NATS stream does not bring, and where the Carrier
+// looks whether it holds what the NATS stream does.
 type Log interface {
 	// Read answers up to limit events after the position, in order.
 	Read(ctx context.Context, after events.Position, limit int) ([]events.Recorded, error)
@@ -26,10 +27,9 @@ type Log interface {
 
 // FeedConfig configures a [Feed].
 type FeedConfig struct {
-	Conn   *Conn
-	Stream string // the NATS stream; default DefaultStream
-	LogID  uuid.UUID
-	Log    Log
+	Conn  *Conn
+	LogID uuid.UUID
+	Log   Log
 
 	// Position tells the position up to which everything is applied. It is asked
 	// from Run on and may run ahead of the feed.
@@ -63,9 +63,6 @@ func NewFeed(cfg FeedConfig) (*Feed, error) {
 	if cfg.Fill == nil {
 		cfg.Fill = cfg.Deliver
 	}
-	if cfg.Stream == "" {
-		cfg.Stream = DefaultStream
-	}
 	if cfg.MaxEvents == 0 {
 		cfg.MaxEvents = 500
 	}
@@ -75,7 +72,6 @@ func NewFeed(cfg FeedConfig) (*Feed, error) {
 	f := &Feed{cfg: cfg}
 	f.subscriber = NewSubscriber(SubscriberConfig{
 		Conn:      cfg.Conn,
-		Stream:    cfg.Stream,
 		MaxEvents: cfg.MaxEvents,
 		Logger:    cfg.Logger,
 		Start: func(ctx context.Context, stream jetstream.Stream) (uint64, error) {
@@ -192,11 +188,11 @@ func (f *Feed) handle(msg *message.Message) error {
 	for i := range batch.Len() {
 		log, e, err := batch.Event(i)
 		if err != nil {
-			trouble = fmt.Errorf("message %d of the NATS stream %s: %w", batch.sequence(i), f.cfg.Stream, err)
+			trouble = fmt.Errorf("message %d of the NATS stream %s: %w", batch.sequence(i), StreamName, err)
 			continue
 		}
 		if log != f.cfg.LogID {
-			trouble = &OtherLogError{Stream: f.cfg.Stream, Log: f.cfg.LogID, Found: log.String()}
+			trouble = &OtherLogError{Log: f.cfg.LogID, Found: log.String()}
 			continue
 		}
 		if e.Position > after+events.Position(len(next))+1 {
@@ -207,7 +203,7 @@ func (f *Feed) handle(msg *message.Message) error {
 				return err
 			}
 			if e.Position > after+1 {
-				trouble = fmt.Errorf("the NATS stream %s holds position %d, but the log ends with %d", f.cfg.Stream, e.Position, after)
+				trouble = fmt.Errorf("the NATS stream %s holds position %d, but the log ends with %d", StreamName, e.Position, after)
 				continue
 			}
 		}

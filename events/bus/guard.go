@@ -37,15 +37,12 @@ const (
 // needed for making and changing consumers, not for using them.
 type Guard struct {
 	conn   *Conn
-	stream string
 	log    *slog.Logger
 	warned atomic.Int64 // when it warned last of a refusal, in Unix nanoseconds
 }
 
-// NewGuard returns the guard of the NATS stream with that name.
-func NewGuard(conn *Conn, stream string, log *slog.Logger) *Guard {
-	return &Guard{conn: conn, stream: stream, log: log}
-}
+// NewGuard returns a guard that does nothing before [Guard.Run].
+func NewGuard(conn *Conn, log *slog.Logger) *Guard { return &Guard{conn: conn, log: log} }
 
 // consumerRequest is a request for a consumer in JetStream's API. What the client
 // library does not know of is not passed on.
@@ -150,7 +147,7 @@ func (g *Guard) answer(ctx context.Context, subscriber string, msg *nats.Msg) []
 	if err != nil {
 		return refuse(errors.New("the request is not JSON as JetStream's API has it"))
 	}
-	if err := g.allow(ctx, subscriber, name, &request); err != nil {
+	if err := g.allow(ctx, subscriber, name, &request.Config); err != nil {
 		g.tellRefused(ctx, subscriber, err)
 		return refuse(err)
 	}
@@ -159,7 +156,7 @@ func (g *Guard) answer(ctx context.Context, subscriber string, msg *nats.Msg) []
 	if err != nil {
 		return refuse(errors.New("the request cannot be passed on"))
 	}
-	answer, err := g.conn.nc.RequestWithContext(ctx, "$JS.API.CONSUMER.CREATE."+g.stream+"."+tail, body)
+	answer, err := g.conn.nc.RequestWithContext(ctx, "$JS.API.CONSUMER.CREATE."+StreamName+"."+tail, body)
 	if err != nil {
 		g.log.Warn("a consumer could not be made", "subscriber", subscriber, "error", err)
 		return refuse(errors.New("JetStream does not answer at the moment: try again"))
@@ -169,24 +166,22 @@ func (g *Guard) answer(ctx context.Context, subscriber string, msg *nats.Msg) []
 
 // allow decides on a request. JetStream itself compares the names in it with those of the
 // subject.
-func (g *Guard) allow(ctx context.Context, subscriber, name string, request *consumerRequest) error {
-	c := &request.Config
+func (g *Guard) allow(ctx context.Context, subscriber, name string, c *jetstream.ConsumerConfig) error {
 	switch {
 	case c.DeliverSubject != "" || c.DeliverGroup != "":
 		return errors.New("a consumer that sends to a subject is not allowed: pull from it instead")
-	case c.Durable != "" && name != subscriber:
-		return fmt.Errorf("a durable consumer must have its subscriber's name, %s", subscriber)
-	case c.Durable == "" && name == subscriber:
-		return fmt.Errorf("the name %s is for the durable consumer: use a random one, or make it durable", subscriber)
-	case c.Durable == "" && len(name) < 8:
-		return errors.New("the name could be guessed by another subscriber: use a random one of 8 characters or more")
-	case c.Durable == "" && c.InactiveThreshold > maxInactive:
-		return fmt.Errorf("inactive_threshold is more than %v", maxInactive)
 	case c.MaxWaiting > maxPulls:
 		return fmt.Errorf("max_waiting is more than %d", maxPulls)
-	}
-	if c.Durable != "" {
+	case c.Durable != "" && name != subscriber:
+		return fmt.Errorf("a durable consumer must have its subscriber's name, %s", subscriber)
+	case c.Durable != "":
 		return nil
+	case name == subscriber:
+		return fmt.Errorf("the name %s is for the durable consumer: use a random one, or make it durable", subscriber)
+	case len(name) < 8:
+		return errors.New("the name could be guessed by another subscriber: use a random one of 8 characters or more")
+	case c.InactiveThreshold > maxInactive:
+		return fmt.Errorf("inactive_threshold is more than %v", maxInactive)
 	}
 	count, err := g.count(ctx, subscriber)
 	switch {
@@ -214,7 +209,7 @@ func complete(c *jetstream.ConsumerConfig, subscriber string) {
 
 // count tells how many consumers a subscriber has that are not durable.
 func (g *Guard) count(ctx context.Context, subscriber string) (count int, err error) {
-	stream, err := g.conn.js.Stream(ctx, g.stream)
+	stream, err := g.conn.js.Stream(ctx, StreamName)
 	if err != nil {
 		return 0, err
 	}

@@ -19,7 +19,7 @@ func TestASubscriberKeepsNoOtherWaiting(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	var running errgroup.Group
 	running.Go(func() error {
-		return NewGuard(conn, DefaultStream, slog.New(slog.DiscardHandler)).Run(ctx)
+		return NewGuard(conn, slog.New(slog.DiscardHandler)).Run(ctx)
 	})
 	defer func() {
 		stop()

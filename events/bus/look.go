@@ -24,7 +24,7 @@ type StreamState struct {
 
 // Look connects once to the NATS servers of a URL and tells what is there; it
 // changes nothing. Credentials do not get into its error.
-func Look(ctx context.Context, url, stream string) (StreamState, error) {
+func Look(ctx context.Context, url string) (StreamState, error) {
 	secrets, err := urlSecrets(url)
 	if err != nil {
 		return StreamState{}, err
@@ -39,15 +39,12 @@ func Look(ctx context.Context, url, stream string) (StreamState, error) {
 	if err != nil {
 		return state, fmt.Errorf("use JetStream: %w", err)
 	}
-	if stream == "" {
-		stream = DefaultStream
-	}
-	found, err := js.Stream(ctx, stream)
+	found, err := js.Stream(ctx, StreamName)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return state, nil
 	}
 	if err != nil {
-		return state, fmt.Errorf("look up the NATS stream %s: %w", stream, err)
+		return state, fmt.Errorf("look up the NATS stream %s: %w", StreamName, err)
 	}
 	info := found.CachedInfo()
 	state.Exists, state.Log = true, info.Config.Metadata[logMetadata]
@@ -60,7 +57,7 @@ func Look(ctx context.Context, url, stream string) (StreamState, error) {
 		return state, nil
 	}
 	if err != nil {
-		return state, fmt.Errorf("read the last message of the NATS stream %s: %w", stream, err)
+		return state, fmt.Errorf("read the last message of the NATS stream %s: %w", StreamName, err)
 	}
 	state.Last = parsePosition(last.Header.Get(HeaderPosition))
 	return state, nil

@@ -42,30 +42,34 @@ const subjectKey = "nats-subject"
 // log: a CloudEvent as payload, and what a reader needs without decoding it as
 // metadata.
 func Encode(log uuid.UUID, e events.Recorded) *message.Message {
-	payload := make([]byte, 0, 700+len(e.Data)+2*len(e.Metadata))
-	msg := message.NewMessage(e.ID.String(), cloudevent.Append(payload, log, e))
+	msg := message.NewMessage(e.ID.String(), payload(log, e))
 	msg.Metadata[subjectKey] = SubjectPrefix + "." + string(e.Type)
-	msg.Metadata[HeaderPosition] = strconv.FormatInt(int64(e.Position), 10)
-	msg.Metadata[HeaderLog] = log.String()
-	msg.Metadata[HeaderContentType] = cloudevent.ContentType
-	if e.GroupEnd != 0 {
-		msg.Metadata[HeaderGroupEnd] = strconv.FormatInt(int64(e.GroupEnd), 10)
-	}
-	if subject := e.Subject(); subject != "" {
-		msg.Metadata[HeaderSubject] = subject
-	}
+	setHeaders(log, e, func(name, value string) { msg.Metadata[name] = value })
 	return msg
 }
 
-// Decode is the inverse of [Encode]: it answers the log the event belongs to and
-// the event, equal to the one that was encoded but for the time zone (UTC) of
-// RecordedAt, which counts whole microseconds, and the metadata, of which the
-// traceparent alone is left.
-// The event may share memory with the message's payload.
-func Decode(msg *message.Message) (log uuid.UUID, e events.Recorded, err error) {
-	return decode(msg.Payload, msg.Metadata.Get(HeaderGroupEnd))
+// payload is the CloudEvent, in one allocation.
+func payload(log uuid.UUID, e events.Recorded) []byte {
+	return cloudevent.Append(make([]byte, 0, 700+len(e.Data)+2*len(e.Metadata)), log, e)
 }
 
+// setHeaders sets the headers of an event's message, but for HeaderUUID.
+func setHeaders(log uuid.UUID, e events.Recorded, set func(name, value string)) {
+	set(HeaderPosition, strconv.FormatInt(int64(e.Position), 10))
+	set(HeaderLog, log.String())
+	set(HeaderContentType, cloudevent.ContentType)
+	if e.GroupEnd != 0 {
+		set(HeaderGroupEnd, strconv.FormatInt(int64(e.GroupEnd), 10))
+	}
+	if subject := e.Subject(); subject != "" {
+		set(HeaderSubject, subject)
+	}
+}
+
+// decode is the inverse of [Encode]: it answers the log the event belongs to and
+// the event, equal to the one that was encoded but for the time zone (UTC) of
+// RecordedAt, which counts whole microseconds, and the metadata, of which the
+// traceparent alone is left. The event may share memory with the payload.
 func decode(payload []byte, groupEnd string) (uuid.UUID, events.Recorded, error) {
 	e, err := cloudevent.Parse(payload)
 	if err != nil {

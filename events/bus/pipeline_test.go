@@ -47,7 +47,7 @@ func TestPipelineOverFaults(t *testing.T) {
 	}
 	nats.start()
 	publish(20)
-	if err := conn.js.DeleteStream(t.Context(), DefaultStream); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
+	if err := conn.js.DeleteStream(t.Context(), StreamName); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
 		t.Fatal(err)
 	}
 	publish(20)

@@ -14,8 +14,8 @@ import (
 	"github.com/carelog/carelog/events"
 )
 
-// DefaultStream is the name of the NATS stream.
-const DefaultStream = "CARELOG"
+// StreamName is the name of the NATS stream.
+const StreamName = "CARELOG"
 
 // logMetadata is the key in the NATS stream's metadata that holds the log's id.
 const logMetadata = "carelog-log"
@@ -23,16 +23,12 @@ const logMetadata = "carelog-log"
 // StreamConfig bounds the NATS stream. What it does not keep is still in the
 // log.
 type StreamConfig struct {
-	Name     string        // default DefaultStream
 	MaxAge   time.Duration // default 3 days
 	MaxBytes int64         // default 256 MiB
 	Replicas int           // default 1; 3 in a NATS cluster
 }
 
 func (c *StreamConfig) setDefaults() {
-	if c.Name == "" {
-		c.Name = DefaultStream
-	}
 	if c.MaxAge == 0 {
 		c.MaxAge = 3 * 24 * time.Hour
 	}
@@ -48,23 +44,21 @@ func (c *StreamConfig) setDefaults() {
 // to another log than this program's: the database was restored or imported,
 // or two installations share one NATS server.
 type OtherLogError struct {
-	Stream string
-	Log    uuid.UUID // this program's
-	Found  string    // the id of the other log
+	Log   uuid.UUID // this program's
+	Found string    // the id of the other log
 }
 
 func (e *OtherLogError) Error() string {
 	return fmt.Sprintf("the NATS stream %s carries the log %s, but the log in this database is %s: "+
 		"if that log is in use elsewhere, give this one a NATS server or account of its own; "+
 		"if it is not (a database was restored or replaced), delete the NATS stream (nats stream rm %[1]s) and it is filled anew",
-		e.Stream, e.Found, e.Log)
+		StreamName, e.Found, e.Log)
 }
 
 // ForeignEventError is answered when the NATS stream ends with an event that is
 // not in the log, although the log's id is the same: the database was restored
 // to an older state, is a copy, or lost its last commits in a failover.
 type ForeignEventError struct {
-	Stream   string
 	Position events.Position // of the event on the NATS stream
 }
 
@@ -72,23 +66,23 @@ func (e *ForeignEventError) Error() string {
 	return fmt.Sprintf("the NATS stream %s ends with an event at position %d that is not in the log: "+
 		"if this database is a copy of one in use, give it a new log id and a NATS server or account of its own; "+
 		"if it was restored to an older state, give it a new log id; then, or if a failover lost its last commits, delete the NATS stream (nats stream rm %[1]s), and it is filled anew",
-		e.Stream, e.Position)
+		StreamName, e.Position)
 }
 
 // ensureStream returns the NATS stream with up-to-date information. One that
 // is missing is created, one that is configured otherwise is updated, one of
 // another log is refused with *OtherLogError.
 func ensureStream(ctx context.Context, js jetstream.JetStream, cfg StreamConfig, log uuid.UUID) (jetstream.Stream, error) {
-	stream, err := js.Stream(ctx, cfg.Name)
+	stream, err := js.Stream(ctx, StreamName)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return createStream(ctx, js, wanted(jetstream.StreamConfig{}, cfg, log))
 	}
 	if err != nil {
-		return nil, fmt.Errorf("look up the NATS stream %s: %w", cfg.Name, err)
+		return nil, fmt.Errorf("look up the NATS stream %s: %w", StreamName, err)
 	}
 	have := stream.CachedInfo().Config
 	if found := have.Metadata[logMetadata]; found != "" && found != log.String() {
-		return nil, &OtherLogError{Stream: cfg.Name, Log: log, Found: found}
+		return nil, &OtherLogError{Log: log, Found: found}
 	}
 	want := wanted(have, cfg, log)
 	if reflect.DeepEqual(have, want) {
@@ -96,7 +90,7 @@ func ensureStream(ctx context.Context, js jetstream.JetStream, cfg StreamConfig,
 	}
 	stream, err = js.UpdateStream(ctx, want)
 	if err != nil {
-		return nil, fmt.Errorf("update the NATS stream %s: %w", cfg.Name, explain(err))
+		return nil, fmt.Errorf("update the NATS stream %s: %w", StreamName, explain(err))
 	}
 	return stream, nil
 }
@@ -147,7 +141,7 @@ func explain(err error) error {
 
 // wanted is the configuration have with our settings; all others stay.
 func wanted(have jetstream.StreamConfig, cfg StreamConfig, log uuid.UUID) jetstream.StreamConfig {
-	have.Name = cfg.Name
+	have.Name = StreamName
 	have.Subjects = []string{AllSubjects}
 	have.Retention = jetstream.LimitsPolicy
 	have.Discard = jetstream.DiscardOld

@@ -15,7 +15,7 @@ import (
 // SubscriberConfig configures a [Subscriber].
 type SubscriberConfig struct {
 	Conn   *Conn
-	Stream string // the NATS stream; default DefaultStream
+	Stream string // the NATS stream; default StreamName
 
 	// Start tells the sequence of the NATS stream to begin with, each time that
 	// a consumer is made. Without it a subscription begins with the oldest message
@@ -59,7 +59,7 @@ type Subscriber struct {
 // NewSubscriber returns a Subscriber on the connection.
 func NewSubscriber(cfg SubscriberConfig) *Subscriber {
 	if cfg.Stream == "" {
-		cfg.Stream = DefaultStream
+		cfg.Stream = StreamName
 	}
 	if cfg.MaxEvents == 0 {
 		cfg.MaxEvents = 500

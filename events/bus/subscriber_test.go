@@ -223,7 +223,7 @@ func TestNatsStreamDeletedAndMadeAgain(t *testing.T) {
 	mustPublish(t, c, recorded(1, 2))
 	s, messages := subscribe(t, SubscriberConfig{Conn: conn})
 	receiveUpTo(t, messages, 2)
-	if err := conn.js.DeleteStream(t.Context(), DefaultStream); err != nil {
+	if err := conn.js.DeleteStream(t.Context(), StreamName); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "the subscriber tells", func() bool { return s.Err() != nil })

@@ -15,5 +15,5 @@ func (c *Carrier) startPublishing(evs []events.Recorded) tracing.Batch {
 	}
 	return tracing.StartBatch(c.cfg.Tracer, "publish", trace.SpanKindProducer, evs,
 		attribute.String("messaging.operation.type", "send"), attribute.String("messaging.system", "nats"),
-		attribute.String("messaging.destination.name", c.cfg.Stream.Name))
+		attribute.String("messaging.destination.name", StreamName))
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -125,6 +124,7 @@ type follower struct {
 	at       Checkpoint // everything up to here was handed over, or is not asked for
 	handle   func(context.Context, Event) error
 	token    string
+	told     string // why NATS cannot be followed
 }
 
 func newFollower(config Config, after Checkpoint, handle func(context.Context, Event) error) (*follower, error) {
@@ -167,7 +167,8 @@ func (f *follower) take(ctx context.Context, document []byte) error {
 	if recorded.Position <= f.at.Position {
 		return nil
 	}
-	if f.wants(recorded) {
+	wanted := events.QueryItem{Types: f.config.Types, Tags: f.config.Tags}
+	if wanted.Matches(recorded.Type, recorded.Tags) {
 		payload, err := f.registry.Decode(recorded.Event)
 		if _, unknown := errors.AsType[*events.UnknownTypeError](err); err != nil && !unknown {
 			return fmt.Errorf("follow events: position %d: %w", recorded.Position, err)
@@ -195,18 +196,6 @@ func (f *follower) checkLog(log uuid.UUID) error {
 		return &OtherLogError{Want: f.at.Log, Got: log}
 	}
 	return nil
-}
-
-func (f *follower) wants(e events.Recorded) bool {
-	if len(f.config.Types) > 0 && !slices.Contains(f.config.Types, e.Type) {
-		return false
-	}
-	for _, tag := range f.config.Tags {
-		if !slices.Contains(e.Tags, tag) {
-			return false
-		}
-	}
-	return true
 }
 
 func pause(ctx context.Context, d time.Duration) {

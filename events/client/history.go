@@ -70,8 +70,9 @@ func (f *follower) fill(ctx context.Context, until events.Position) error {
 
 // page asks for the next page. A token that is refused is asked for anew, once.
 func (f *follower) page(ctx context.Context) (page, error) {
-	for fresh := false; ; fresh = true {
-		if f.token == "" {
+	for {
+		fresh := f.token == ""
+		if fresh {
 			token, err := f.config.Token(ctx)
 			if refused, ok := errors.AsType[*StatusError](err); ok && !refused.passes() {
 				return page{}, fmt.Errorf("get a token: %w", err)
@@ -80,7 +81,6 @@ func (f *follower) page(ctx context.Context) (page, error) {
 				return page{}, &passing{fmt.Errorf("get a token: %w", err)}
 			}
 			f.token = token
-			fresh = true
 		}
 		answer, err := f.ask(ctx)
 		if refused, ok := errors.AsType[*StatusError](err); ok && refused.Status == http.StatusUnauthorized && !fresh {

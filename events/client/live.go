@@ -25,11 +25,15 @@ func (f *follower) live(ctx context.Context) error {
 	}
 	messages, stop, err := f.subscribe(ctx)
 	if err != nil {
+		if f.told != err.Error() && ctx.Err() == nil {
+			f.told = err.Error()
+			f.config.Logger.Warn("events come over HTTP: NATS cannot be followed; a subscriber's account needs the Domain carelog", "domain", f.config.Domain, "error", err)
+		}
 		pause(ctx, f.config.Poll) // meanwhile HTTP has to do
-		f.config.Logger.Warn("events come over HTTP: NATS cannot be followed; a subscriber's account needs the Domain carelog", "domain", f.config.Domain, "error", err)
 		return nil
 	}
 	defer stop()
+	f.told = ""
 	if err := f.catchUp(ctx); err != nil { // what happened until then
 		return err
 	}

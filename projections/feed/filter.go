@@ -17,13 +17,9 @@ type Filter struct {
 // Matches tells whether the filter lets an event through. Who does not see everything
 // sees what is about own patients and their mappings, and about doctors.
 func (f Filter) Matches(e events.Recorded) bool {
-	if len(f.Types) > 0 && !slices.Contains(f.Types, e.Type) {
+	wanted := events.QueryItem{Types: f.Types, Tags: f.Tags}
+	if !wanted.Matches(e.Type, e.Tags) {
 		return false
-	}
-	for _, tag := range f.Tags {
-		if !slices.Contains(e.Tags, tag) {
-			return false
-		}
 	}
 	return f.Viewer.All || e.Type.Entity() == events.Doctor || slices.Contains(e.Tags, events.OwnerTag(f.Viewer.User))
 }
@@ -31,28 +27,29 @@ func (f Filter) Matches(e events.Recorded) bool {
 // selections are parts of the log that have no event in common and hold all that the
 // filter lets through; some hold more.
 func (f Filter) selections() []events.Selection {
+	tags := events.NarrowFirst(f.Tags)
 	if f.Viewer.All {
-		if len(f.Tags) > 0 {
-			return []events.Selection{{Query: events.Query{{Types: f.Types, Tags: f.Tags}}}}
+		if len(tags) > 0 {
+			return []events.Selection{{Query: events.Query{{Types: f.Types, Tags: tags}}}}
 		}
 		return f.ofTypes()
 	}
 	var all []events.Selection
 	doctors := f.typesOf(events.Doctor)
 	if len(f.Types) == 0 || len(doctors) < len(f.Types) {
-		own := append(slices.Clip(f.Tags), events.OwnerTag(f.Viewer.User))
+		own := append(slices.Clip(tags), events.OwnerTag(f.Viewer.User))
 		all = append(all, events.Selection{Query: events.Query{{Types: f.Types, Tags: own}}})
 	}
 	if len(f.Types) > 0 && len(doctors) == 0 {
 		return all
 	}
-	if len(f.Tags) == 0 {
+	if len(tags) == 0 {
 		return append(all, events.Selection{Kind: events.Doctor, Types: doctors})
 	}
 	if len(doctors) == 0 {
 		doctors = []events.Type{events.DoctorRegisteredType, events.DoctorAmendedType, events.DoctorRemovedType}
 	}
-	return append(all, events.Selection{Query: events.Query{{Types: doctors, Tags: f.Tags}}})
+	return append(all, events.Selection{Query: events.Query{{Types: doctors, Tags: tags}}})
 }
 
 // ofTypes are the selections of the types, kind by kind. Events that are not about a

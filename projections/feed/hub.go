@@ -43,7 +43,8 @@ const (
 	readLimit = 500  // events at a time
 )
 
-// Event is a recorded event and its CloudEvent, which must not be changed.
+// Event is a recorded event, without its data and metadata, and its CloudEvent, which has
+// them and must not be changed.
 type Event struct {
 	events.Recorded
 	Document []byte
@@ -227,6 +228,7 @@ func (h *Hub) event(e events.Recorded) Event {
 			document[i] = ' '
 		}
 	}
+	e.Data, e.Metadata = nil, nil // many are kept, and the document has them
 	return Event{e, document}
 }
 

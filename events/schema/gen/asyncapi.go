@@ -21,7 +21,7 @@ func (v version) String() string { return versioned(v.of, v.number) }
 
 // ways is what the AsyncAPI document says about how events are got, before the contract.
 const ways = "What happened in Carelog, for other systems, as a subscriber sees it. An event is the same CloudEvent whichever way it is got:\n\n" +
-	"  - Over NATS, from the JetStream stream `" + bus.DefaultStream + "`. Its subjects are entity and action: `" + bus.SubjectPrefix + ".patient.registered`, " +
+	"  - Over NATS, from the JetStream stream `" + bus.StreamName + "`. Its subjects are entity and action: `" + bus.SubjectPrefix + ".patient.registered`, " +
 	"`" + bus.SubjectPrefix + ".patient.*` for all about patients, `" + bus.AllSubjects + "` for all. A subscriber reads by a consumer of its own.\n" +
 	"  - Over HTTP, from the feed: a page of JSON, lines of JSON, or Server-Sent Events. It has every event from the first on.\n\n" +
 	"The JSON Schemas are in this document and, one by one, at `/api/events/schemas/`.\n\n"
