@@ -55,28 +55,31 @@ func (a *api) writeEventLines(w http.ResponseWriter, r *http.Request, asked even
 		return err
 	}
 	defer out.end()
+	if err := a.sendLines(out, asked, head); err != nil {
+		panic(a.cutOff(r, err))
+	}
+	return nil
+}
+
+func (a *api) sendLines(out *outgoing, asked eventsAsked, head feed.Place) error {
 	n := 0
 	for e, err := range a.feed.Read(out.ctx, asked.filter, asked.after.Position, head.Position) {
 		if err == nil {
-			err = a.lookNowAndThen(out.ctx, &asked)
+			err = a.recheckEachSecond(out.ctx, &asked)
 		}
 		if err != nil {
-			a.cutOff(r, err)
+			return err
 		}
 		out.buffer = append(append(out.buffer, e.Document...), '\n')
 		if err := out.flushAt(chunk); err != nil {
-			a.cutOff(r, err)
+			return err
 		}
 		if n++; n == asked.limit {
 			break
 		}
 	}
-	err = a.feed.Check(out.ctx, head) // or else the log went back meanwhile
-	if err == nil {
-		err = out.flushAt(1)
+	if err := a.feed.Check(out.ctx, head); err != nil { // or else the log went back meanwhile
+		return err
 	}
-	if err != nil {
-		a.cutOff(r, err)
-	}
-	return nil
+	return out.flushAt(1)
 }

@@ -31,11 +31,11 @@ const maxTags = 8
 
 // eventsAsked is what a request asks of the feed.
 type eventsAsked struct {
-	user   projections.Session
-	looked time.Time // when the user's right to see was last looked at
-	filter feed.Filter
-	after  feed.Place
-	limit  int // 0: no limit
+	user    projections.Session
+	checked time.Time // when the user's right to see was last looked at
+	filter  feed.Filter
+	after   feed.Place
+	limit   int // 0: no limit
 }
 
 // listEvents answers GET /api/events/: the events that the user may see, as
@@ -100,7 +100,7 @@ func (a *api) eventList(serve handler) handler {
 // readEventsAsked reads ?after=&after_id=&types=&tags=&limit= and Last-Event-ID. Types and
 // tags are separated by commas: an event has any of the types, and all of the tags.
 func (a *api) readEventsAsked(r *http.Request) (asked eventsAsked, err error) {
-	asked = eventsAsked{user: userOf(r), looked: time.Now()}
+	asked = eventsAsked{user: userOf(r), checked: time.Now()}
 	if asked.filter.Viewer, err = a.viewer(r.Context(), asked.user); err != nil {
 		return asked, err
 	}

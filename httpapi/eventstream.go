@@ -101,8 +101,8 @@ func (a *api) follow(ctx context.Context, out *outgoing, asked eventsAsked) erro
 		if err := out.flushAt(1); err != nil {
 			return err
 		}
-		if time.Since(asked.looked) > heartbeat {
-			if err := a.look(ctx, &asked); err != nil {
+		if time.Since(asked.checked) > heartbeat {
+			if err := a.recheck(ctx, &asked); err != nil {
 				return err
 			}
 		}
@@ -121,7 +121,7 @@ func (a *api) sendNew(ctx context.Context, out *outgoing, asked *eventsAsked, e 
 			err = a.progress.Wait(ctx, e.Position)
 		}
 		if err == nil {
-			err = a.look(ctx, asked)
+			err = a.recheck(ctx, asked)
 		}
 		if err != nil {
 			return err
@@ -137,22 +137,22 @@ func (a *api) sendNew(ctx context.Context, out *outgoing, asked *eventsAsked, e 
 // errSeesOthers: the user may see something else than when the stream began.
 var errSeesOthers = errors.New("what the user may see has changed")
 
-// look makes sure that the user may still see what was asked for, and no more.
-func (a *api) look(ctx context.Context, asked *eventsAsked) error {
+// recheck makes sure that the user may still see what was asked for, and no more.
+func (a *api) recheck(ctx context.Context, asked *eventsAsked) error {
 	viewer, err := a.viewer(ctx, asked.user)
 	if err == nil && viewer != asked.filter.Viewer {
 		err = errSeesOthers
 	}
-	asked.looked = time.Now()
+	asked.checked = time.Now()
 	return err
 }
 
-// lookNowAndThen is look once a second, while much is sent.
-func (a *api) lookNowAndThen(ctx context.Context, asked *eventsAsked) error {
-	if time.Since(asked.looked) < time.Second {
+// recheckEachSecond is recheck once a second, while much is sent.
+func (a *api) recheckEachSecond(ctx context.Context, asked *eventsAsked) error {
+	if time.Since(asked.checked) < time.Second {
 		return nil
 	}
-	return a.look(ctx, asked)
+	return a.recheck(ctx, asked)
 }
 
 // sendFromLog sends what the log has after an event, and answers its last one.
@@ -162,7 +162,7 @@ func (a *api) sendFromLog(ctx context.Context, out *outgoing, asked *eventsAsked
 	}
 	for e, err := range a.feed.Read(ctx, asked.filter, after.Position, head.Position) {
 		if err == nil {
-			err = a.lookNowAndThen(ctx, asked)
+			err = a.recheckEachSecond(ctx, asked)
 		}
 		if err != nil {
 			return head, err

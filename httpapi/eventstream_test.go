@@ -136,7 +136,7 @@ func inStream(t *testing.T, test func(s *streamed)) {
 		running, stop := context.WithCancel(context.Background())
 		a := &api{
 			feed: hub, log: s.growing, progress: s.growing, queries: s.queries, metrics: newMetrics(nil, s.registry),
-			logger: testLogger(s.log), streams: streams{of: map[int64]int{}}, types: []events.Type{events.DoctorAmendedType},
+			logger: testLogger(s.log), open: openStreams{of: map[int64]int{}}, types: []events.Type{events.DoctorAmendedType},
 		}
 		server := NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			known := &request{client: r.Context(), user: projections.Session{User: 1}}

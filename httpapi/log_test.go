@@ -68,7 +68,7 @@ func TestTheLineOfAStreamThatIsCutOffHasItsID(t *testing.T) {
 		}
 		cut := a.identify(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 			requestOf(r.Context()).client = r.Context()
-			a.cutOff(r, errors.New("the log is away"))
+			panic(a.cutOff(r, errors.New("the log is away")))
 		}))
 		r := httptest.NewRequest("GET", "/", nil)
 		r.Header.Set("X-Request-Id", "r-1")

@@ -145,7 +145,7 @@ func (a *api) registerLimits(registerer prometheus.Registerer) {
 	}
 	to.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "carelog_http_streams", Help: "Answers that are sent bit by bit: streams and lines of events.",
-	}, func() float64 { return float64(a.streams.open()) })
+	}, func() float64 { return float64(a.open.count()) })
 }
 
 func (a *admission) counts() (served, waiting int) {

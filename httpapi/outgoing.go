@@ -9,13 +9,14 @@ import (
 	"time"
 )
 
-// cutOff ends an answer in the middle.
-func (a *api) cutOff(r *http.Request, err error) {
+// cutOff tells why an answer ends in the middle, and answers what to panic with, so that
+// net/http ends it.
+func (a *api) cutOff(r *http.Request, err error) error {
 	gone := errors.Is(err, errGone) || requestOf(r.Context()).client.Err() != nil
 	if !gone || errors.Is(err, errStalled) {
 		a.logger.WarnContext(r.Context(), "a stream of events was cut off", "error", err.Error())
 	}
-	panic(http.ErrAbortHandler)
+	return http.ErrAbortHandler
 }
 
 // outgoing is an answer that is sent bit by bit.
@@ -38,17 +39,17 @@ const sendWithin = 10 * time.Second
 // maxStreams is how many answers are sent bit by bit at once.
 const maxStreams = 2048
 
-// streams counts the answers that are sent bit by bit now. A user may have as many as
+// openStreams counts the answers that are sent bit by bit now. A user may have as many as
 // are left for all others: so one has at most half of them, and it takes a dozen users
 // who want all they can get to leave none.
-type streams struct {
+type openStreams struct {
 	mu  sync.Mutex
 	all int
 	of  map[int64]int // by user
 }
 
 // begin counts one more, which must end. It reports false when there is no room.
-func (s *streams) begin(user int64) bool {
+func (s *openStreams) begin(user int64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.of[user] >= maxStreams-s.all {
@@ -59,14 +60,14 @@ func (s *streams) begin(user int64) bool {
 	return true
 }
 
-// open answers how many there are.
-func (s *streams) open() int {
+// count answers how many there are.
+func (s *openStreams) count() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.all
 }
 
-func (s *streams) end(user int64) {
+func (s *openStreams) end(user int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.all--
@@ -79,12 +80,12 @@ func (s *streams) end(user int64) {
 // ticket is used up by it, when nothing else can refuse the request.
 func (a *api) beginStream(w http.ResponseWriter, r *http.Request, contentType string) (*outgoing, error) {
 	known := requestOf(r.Context())
-	if !a.streams.begin(known.user.User) {
+	if !a.open.begin(known.user.User) {
 		return nil, a.admissions.streams.refuse(r.Context())
 	}
 	if known.ticket != nil {
 		if err := a.redeem(r.Context(), *known.ticket); err != nil {
-			a.streams.end(known.user.User)
+			a.open.end(known.user.User)
 			return nil, err
 		}
 	}
@@ -127,7 +128,7 @@ func (o *outgoing) end() {
 	defer o.mu.Unlock()
 	o.sendBy(lastWords) // what net/http sends at the end
 	o.ended = true
-	o.api.streams.end(o.user)
+	o.api.open.end(o.user)
 }
 
 // sendBy gives what is sent a deadline. That fails where there is no connection, as in

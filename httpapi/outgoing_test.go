@@ -53,7 +53,7 @@ func TestStreamsThatAreQuiet(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				a := &api{feed: alwaysOn{}, streams: streams{of: map[int64]int{}}}
+				a := &api{feed: alwaysOn{}, open: openStreams{of: map[int64]int{}}}
 				ended := make(chan struct{})
 				handler := func(w http.ResponseWriter, r *http.Request) {
 					defer close(ended)
@@ -164,7 +164,7 @@ func protocols(http2 bool) *http.Protocols {
 // TestNobodyTakesAllStreams: one user has at most half, and a second at most half of the
 // rest.
 func TestNobodyTakesAllStreams(t *testing.T) {
-	s := streams{of: map[int64]int{}}
+	s := openStreams{of: map[int64]int{}}
 	takeAll := func(user int64) (taken int) {
 		for s.begin(user) {
 			taken++

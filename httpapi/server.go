@@ -203,7 +203,7 @@ type api struct {
 	history    History
 	feed       Feed
 	types      []events.Type
-	streams    streams
+	open       openStreams
 	accounts   Accounts
 	tokens     *tokens
 	throttles  *throttles
@@ -258,7 +258,7 @@ func New(config Config) (http.Handler, error) {
 		tokens: newTokens(newKeys(config.TokenKey, config.OtherTokenKeys...), config.Now,
 			cmp.Or(config.AccessLifetime, 5*time.Minute),
 			cmp.Or(config.RefreshLifetime, 24*time.Hour)),
-		streams:    streams{of: map[int64]int{}},
+		open:       openStreams{of: map[int64]int{}},
 		throttles:  newThrottles(config.Throttle, config.TrustedProxies, config.Now),
 		admissions: newAdmissions(config.Bounds, logger),
 		bodies:     &room{size: cmp.Or(config.Bounds.LargeBodies, defaultBounds.LargeBodies)},

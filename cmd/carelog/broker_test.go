@@ -23,7 +23,7 @@ type broker struct {
 	exited  chan struct{}
 }
 
-// natsServer builds the program, out of its module. The file stays: a later
+// natsServerProgram builds nats-server, out of its module. The file stays: a later
 // build finds that nothing has changed.
 var natsServerProgram = sync.OnceValues(func() (string, error) {
 	cache, err := os.UserCacheDir()

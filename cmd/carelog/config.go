@@ -233,7 +233,7 @@ func parseConfig(env environment, fileErr error, signs bool) (c Config, warnings
 		}
 	}
 	problems = append(problems, c.checkKeyPairs()...)
-	problems = append(problems, c.checkListen()...)
+	problems = append(problems, c.checkNATS()...)
 	if signs && external && len(c.JWTSecret) == 0 {
 		problems = append(problems, "CARELOG_JWT_SECRET: not set, and all processes on the database of DATABASE_URL need the same: "+secretMend)
 	}

@@ -10,11 +10,12 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strings"
+	"strconv"
 	"sync"
 	"time"
 
 	natsserver "github.com/nats-io/nats-server/v2/server"
+	"golang.org/x/crypto/bcrypt"
 )
 
 // natsOptions say where the NATS server inside the process keeps its streams.
@@ -79,10 +80,6 @@ func (n *natsServer) Run(ctx context.Context) error {
 		return err
 	}
 	defer unlockDir(lock)
-	// Older versions had the event stream in the global account, where nothing uses it any more.
-	if err := os.RemoveAll(filepath.Join(n.options.Dir, "jetstream", "$G")); err != nil {
-		return fmt.Errorf("remove what an older version left: %w", err)
-	}
 	for ctx.Err() == nil {
 		if err := n.serve(ctx); err != nil {
 			return err
@@ -128,47 +125,34 @@ func (n *natsServer) set(server *natsserver.Server) {
 	n.mu.Unlock()
 }
 
-// natsLogger passes the server's warnings and errors on and keeps the last
-// error for a message. What is more talkative is dropped.
-type natsLogger struct {
-	logger *slog.Logger
-	mu     sync.Mutex
-	err    string
-	told   time.Time // when it told last what a client did wrong
-}
-
-func (l *natsLogger) last() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.err == "" {
-		return "no reason given"
+// serverOptions are those of the NATS server. Without an address it has the same
+// accounts, so the event stream stays where it is when one is set later.
+func (n *natsServer) serverOptions() (*natsserver.Options, error) {
+	own, err := bcrypt.GenerateFromPassword([]byte(n.password), bcrypt.MinCost) // the server warns of plain ones
+	if err != nil {
+		return nil, err
 	}
-	return l.err
-}
-
-func (l *natsLogger) Errorf(format string, v ...any) {
-	text := fmt.Sprintf(format, v...)
-	l.mu.Lock()
-	l.err = text
-	ofClient := strings.Contains(text, " - cid:") // it begins with the client's address and number
-	quiet := ofClient && time.Since(l.told) < time.Second
-	if ofClient && !quiet {
-		l.told = time.Now()
+	accounts, err := natsAccounts(strconv.Quote(string(own)), n.options.Subscribers)
+	if err != nil {
+		return nil, err
 	}
-	l.mu.Unlock()
-	switch {
-	case quiet: // a client can cause as many as it likes
-	case ofClient:
-		l.logger.Warn("NATS server", "message", text)
-	default:
-		l.logger.Error("NATS server", "message", text)
+	options := &natsserver.Options{
+		ServerName:             "carelog",
+		DontListen:             true,
+		NoSigs:                 true,
+		MaxPayload:             1 << 20,
+		JetStream:              true,
+		DisableJetStreamBanner: true,
+		StoreDir:               n.options.Dir,
+		SyncInterval:           time.Second,
+		JetStreamMaxMemory:     64 << 20,
+		JetStreamMaxStore:      n.options.MaxBytes + 64<<20, // beside the event stream there are consumers' states
 	}
+	if err := options.ProcessConfigString(accounts); err != nil {
+		return nil, fmt.Errorf("configure the NATS server: %w", err)
+	}
+	if n.options.Listen != "" {
+		err = n.listen(options)
+	}
+	return options, err
 }
-
-func (l *natsLogger) Fatalf(format string, v ...any) { l.Errorf(format, v...) }
-func (l *natsLogger) Warnf(format string, v ...any) {
-	l.logger.Warn("NATS server", "message", fmt.Sprintf(format, v...))
-}
-func (l *natsLogger) Noticef(string, ...any) {}
-func (l *natsLogger) Debugf(string, ...any)  {}
-func (l *natsLogger) Tracef(string, ...any)  {}

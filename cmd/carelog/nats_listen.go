@@ -7,16 +7,14 @@ import (
 	"net/netip"
 	"path/filepath"
 	"strconv"
-	"time"
 
 	natsserver "github.com/nats-io/nats-server/v2/server"
 	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/crypto/bcrypt"
 )
 
-// checkListen tells what is wrong with the settings of the NATS server inside the
+// checkNATS tells what is wrong with the settings of the NATS server inside the
 // process, seen together.
-func (c *Config) checkListen() (problems []string) {
+func (c *Config) checkNATS() (problems []string) {
 	report := func(name, problem string) { problems = append(problems, name+": "+problem) }
 	if c.StreamReplicas > 1 && c.NATSURL == "" {
 		report("CARELOG_STREAM_REPLICAS", "more than 1, and the NATS server inside the process is one: set NATS_URL to a cluster's servers")
@@ -77,52 +75,25 @@ func (c *Config) natsOptions(to prometheus.Registerer, logger *slog.Logger) (nat
 // to 1000 events), so who reads is not disconnected.
 const maxPending = 8 << 20
 
-// serverOptions are those of the NATS server. Without an address it has the same
-// accounts, so the event stream stays where it is when one is set later.
-func (n *natsServer) serverOptions() (*natsserver.Options, error) {
-	own, err := bcrypt.GenerateFromPassword([]byte(n.password), bcrypt.MinCost) // the server warns of plain ones
-	if err != nil {
-		return nil, err
-	}
-	accounts, err := natsAccounts(strconv.Quote(string(own)), n.options.Subscribers)
-	if err != nil {
-		return nil, err
-	}
-	options := &natsserver.Options{
-		ServerName:             "carelog",
-		DontListen:             true,
-		NoSigs:                 true,
-		MaxPayload:             1 << 20,
-		JetStream:              true,
-		DisableJetStreamBanner: true,
-		StoreDir:               n.options.Dir,
-		SyncInterval:           time.Second,
-		JetStreamMaxMemory:     64 << 20,
-		JetStreamMaxStore:      n.options.MaxBytes + 64<<20, // beside the event stream there are consumers' states
-	}
-	if err := options.ProcessConfigString(accounts); err != nil {
-		return nil, fmt.Errorf("configure the NATS server: %w", err)
-	}
-	if n.options.Listen == "" {
-		return options, nil
-	}
+// listen has the server take connections at an address, as these options have it then.
+func (n *natsServer) listen(options *natsserver.Options) error {
 	// The server would take half a minute to tell that it cannot have an address.
 	probe, err := net.Listen("tcp", n.options.Listen)
 	if err != nil {
-		return nil, fmt.Errorf("%w: set CARELOG_NATS_LISTEN to another address", err)
+		return fmt.Errorf("%w: set CARELOG_NATS_LISTEN to another address", err)
 	}
 	if err := probe.Close(); err != nil {
-		return nil, err
-	}
-	host, port, err := net.SplitHostPort(probe.Addr().String())
-	if err != nil {
-		return nil, err
+		return err
 	}
 	n.options.Listen = probe.Addr().String() // the same when it starts again
+	host, port, err := net.SplitHostPort(n.options.Listen)
+	if err != nil {
+		return err
+	}
 	options.DontListen = false
 	options.Host = host
 	if options.Port, err = strconv.Atoi(port); err != nil {
-		return nil, err
+		return err
 	}
 	options.MaxConn = 1024
 	options.MaxPending = maxPending
@@ -130,5 +101,5 @@ func (n *natsServer) serverOptions() (*natsserver.Options, error) {
 		options.TLSConfig = n.options.TLS
 		options.TLSTimeout = 2
 	}
-	return options, nil
+	return nil
 }

@@ -104,7 +104,6 @@ func (p *program) tryPipeline(ctx context.Context, keys [][]byte) (_ *pipeline, 
 	if err := l.compareSchema(ctx); err != nil {
 		return nil, err
 	}
-	registry := events.NewRegistry()
 	l.store, err = eventstore.Open(ctx, eventstore.Config{
 		Pool: l.pool, Appender: database.ConnConfig, Shared: l.shared, Metrics: l.metrics, Logger: p.logger,
 		OnAppend: func(head events.Position) { l.runner.Announce(head) },
@@ -121,41 +120,7 @@ func (p *program) tryPipeline(ctx context.Context, keys [][]byte) (_ *pipeline, 
 	}
 	l.accounts = newAccountKeeper(l.pool, p.config.HashConcurrency, l.metrics)
 	l.hub = feed.NewHub(l.store, l.store.LogID(), l.progress, l.metrics, p.logger)
-	progress := httpapi.Progress(l.progress)
-	if p.between.progress != nil {
-		progress = p.between.progress(progress)
-	}
-	bounds := p.bounds
-	bounds.Lists.Places = cmp.Or(bounds.Lists.Places, max(1, p.config.DatabaseConns/2)) // each has a connection to itself
-	l.api, err = httpapi.New(httpapi.Config{
-		Commands: &commands.Service{
-			Log: l.store, Records: projections.NewRecords(l.pool, l.store.LogID()), TagKey: l.store.TagKey(),
-			Registry: registry, Credentials: l.accounts.credentials,
-			Now: time.Now, NewID: commands.NewEventID, Metrics: commands.NewMetrics(l.metrics),
-		},
-		Queries:         projections.NewQueries(l.pool),
-		Progress:        progress,
-		Log:             l.store,
-		History:         &history.Reader{Log: l.store, Registry: registry},
-		Feed:            l.hub,
-		Types:           registry.Types(),
-		Accounts:        l.accounts,
-		Ready:           l.readiness,
-		Scrape:          p.metrics.besideAPI(),
-		Metrics:         l.metrics,
-		Logger:          p.logger,
-		Tracer:          p.tracer,
-		TokenKey:        keys[0],
-		OtherTokenKeys:  keys[1:],
-		AccessLifetime:  p.config.AccessTokenLifetime,
-		RefreshLifetime: p.config.RefreshTokenLifetime,
-		AllowedOrigins:  p.config.CORSOrigins,
-		Throttle:        p.config.Throttle,
-		TrustedProxies:  p.config.TrustedProxies,
-		Bounds:          bounds,
-		RequestTimeout:  p.config.ProjectionWait + 5*time.Second,
-		Version:         version(),
-	})
+	l.api, err = l.openAPI(keys)
 	return l, err
 }
 
@@ -268,6 +233,45 @@ func (l *pipeline) openBus(ctx context.Context) (err error) {
 		Store: l.store, Publisher: l.carrier, Begin: l.runner.Checkpoint, Metrics: l.metrics, Logger: l.program.logger,
 	})
 	return nil
+}
+
+func (l *pipeline) openAPI(keys [][]byte) (http.Handler, error) {
+	progress := httpapi.Progress(l.progress)
+	if l.program.between.progress != nil {
+		progress = l.program.between.progress(progress)
+	}
+	bounds := l.program.bounds
+	bounds.Lists.Places = cmp.Or(bounds.Lists.Places, max(1, l.config.DatabaseConns/2)) // each has a connection to itself
+	registry := events.NewRegistry()
+	return httpapi.New(httpapi.Config{
+		Commands: &commands.Service{
+			Log: l.store, Records: projections.NewRecords(l.pool, l.store.LogID()), TagKey: l.store.TagKey(),
+			Registry: registry, Credentials: l.accounts.credentials,
+			Now: time.Now, NewID: commands.NewEventID, Metrics: commands.NewMetrics(l.metrics),
+		},
+		Queries:         projections.NewQueries(l.pool),
+		Progress:        progress,
+		Log:             l.store,
+		History:         &history.Reader{Log: l.store, Registry: registry},
+		Feed:            l.hub,
+		Types:           registry.Types(),
+		Accounts:        l.accounts,
+		Ready:           l.readiness,
+		Scrape:          l.program.metrics.besideAPI(),
+		Metrics:         l.metrics,
+		Logger:          l.program.logger,
+		Tracer:          l.program.tracer,
+		TokenKey:        keys[0],
+		OtherTokenKeys:  keys[1:],
+		AccessLifetime:  l.config.AccessTokenLifetime,
+		RefreshLifetime: l.config.RefreshTokenLifetime,
+		AllowedOrigins:  l.config.CORSOrigins,
+		Throttle:        l.config.Throttle,
+		TrustedProxies:  l.config.TrustedProxies,
+		Bounds:          bounds,
+		RequestTimeout:  l.config.ProjectionWait + 5*time.Second,
+		Version:         version(),
+	})
 }
 
 // close frees what openPipeline has made.

@@ -68,7 +68,7 @@ func LogOf(source string) (uuid.UUID, error) {
 func Append(b []byte, log uuid.UUID, e events.Recorded) []byte {
 	m, known := scanMetadata(e.Metadata)
 	if !known {
-		m, _ = e.DecodeMetadata() // of another form it tells nothing
+		m, _ = e.DecodeMetadata() // what cannot be read is left out
 	}
 	b = append(b, `{"specversion":"1.0","id":"`...)
 	b = append(b, e.ID.String()...)

@@ -103,7 +103,7 @@ func (h *Hub) While(ctx context.Context) (while context.Context, done func()) {
 func (h *Hub) Run(ctx context.Context) error {
 	defer h.Stop()
 	for failing := false; ctx.Err() == nil; {
-		if !h.wanted() {
+		if !h.followed() {
 			select {
 			case <-h.came:
 			case <-ctx.Done():
@@ -136,8 +136,8 @@ func (h *Hub) tell() {
 	h.news = make(chan struct{})
 }
 
-// wanted tells whether somebody follows. Without anybody nothing is kept.
-func (h *Hub) wanted() bool {
+// followed tells whether somebody does. If nobody, what is kept is let go.
+func (h *Hub) followed() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.followers == 0 {
@@ -148,7 +148,7 @@ func (h *Hub) wanted() bool {
 
 // advance waits for something new, for as long as the progress waits, and reads it.
 func (h *Hub) advance(ctx context.Context) error {
-	head, live := h.now()
+	head, live := h.known()
 	if !live {
 		now, err := h.Head(ctx)
 		if err != nil {
@@ -199,9 +199,9 @@ func (h *Hub) notice() {
 	h.tell()
 }
 
-// now answers up to where events are known. When the log went back that is nowhere:
-// other events will have the positions of those that are kept.
-func (h *Hub) now() (head Place, live bool) {
+// known answers up to where events are. When the log went back they are let go: other
+// events will have their positions.
+func (h *Hub) known() (head Place, live bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if backs := h.goneBack(); backs != h.backs {
@@ -232,8 +232,8 @@ func (h *Hub) event(e events.Recorded) Event {
 	return Event{e, document}
 }
 
-// add makes events known, which follow the last that is known, or else the first that is
-// not to be known.
+// add makes events known that follow the last one. While nothing is known, after is the
+// place before the first that will be.
 func (h *Hub) add(after Place, news []Event) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
