@@ -78,7 +78,7 @@ func (a *api) follow(ctx context.Context, out *outgoing, asked eventsAsked) erro
 			sent = head
 			follower.Skip(head)
 		}
-		waiting, cancel := context.WithTimeout(ctx, heartbeat)
+		waiting, cancel := context.WithDeadline(ctx, out.sent.Add(heartbeat))
 		news, err := follower.Next(waiting)
 		cancel()
 		switch {
@@ -95,7 +95,7 @@ func (a *api) follow(ctx context.Context, out *outgoing, asked eventsAsked) erro
 				return err
 			}
 		}
-		if len(news) == 0 {
+		if len(out.buffer) == 0 && time.Since(out.sent) >= heartbeat { // there may be news that others ask for
 			out.buffer = append(out.buffer, ": still there\n\n"...)
 		}
 		if err := out.flushAt(1); err != nil {

@@ -136,7 +136,7 @@ func inStream(t *testing.T, test func(s *streamed)) {
 		running, stop := context.WithCancel(context.Background())
 		a := &api{
 			feed: hub, log: s.growing, progress: s.growing, queries: s.queries, metrics: newMetrics(nil, s.registry),
-			logger: testLogger(s.log), open: openStreams{of: map[int64]int{}}, types: []events.Type{events.DoctorAmendedType},
+			logger: testLogger(s.log), open: openStreams{of: map[int64]int{}}, types: []events.Type{events.DoctorAmendedType, events.DoctorRemovedType},
 		}
 		server := NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			known := &request{client: r.Context(), user: projections.Session{User: 1}}
@@ -265,6 +265,27 @@ func TestAQuietStream(t *testing.T) {
 		s.add(1, events.DoctorAmendedType)
 		if line := r.line(); line != "id: 1" || time.Since(began) != 4*heartbeat {
 			t.Errorf("after %v: %s", time.Since(began), line)
+		}
+		r.conn.Close()
+		s.mustHaveEnded("gone")
+	})
+}
+
+// TestAStreamOfWhatDoesNotHappen: what others ask for keeps none from telling that it is
+// still there.
+func TestAStreamOfWhatDoesNotHappen(t *testing.T) {
+	inStream(t, func(s *streamed) {
+		s.add(1, events.DoctorAmendedType)
+		r, began := s.follow("?types=doctor.removed"), time.Now()
+		for n := range 4 {
+			for range 3 {
+				s.add(1, events.DoctorAmendedType)
+				time.Sleep(heartbeat / 3)
+				synctest.Wait()
+			}
+			if line := r.line(); line != ": still there" || time.Since(began) != time.Duration(n+1)*heartbeat {
+				t.Errorf("after %v: %s", time.Since(began), line)
+			}
 		}
 		r.conn.Close()
 		s.mustHaveEnded("gone")

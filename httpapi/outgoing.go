@@ -28,6 +28,7 @@ type outgoing struct {
 	w       http.ResponseWriter
 	control *http.ResponseController
 	buffer  []byte
+	sent    time.Time // when something was last
 
 	mu    sync.Mutex
 	ended bool // the connection is not this answer's any more
@@ -90,7 +91,7 @@ func (a *api) beginStream(w http.ResponseWriter, r *http.Request, contentType st
 		}
 	}
 	known.toStream = time.Since(known.began)
-	out := &outgoing{api: a, user: known.user.User, w: w, control: http.NewResponseController(w)}
+	out := &outgoing{api: a, user: known.user.User, w: w, control: http.NewResponseController(w), sent: time.Now()}
 	ctx, stop := a.feed.While(known.client)
 	ctx, cancel := context.WithDeadlineCause(ctx, known.standing.expires, errExpired)
 	hurry := context.AfterFunc(ctx, out.hurry)
@@ -167,6 +168,7 @@ func (o *outgoing) flushAt(least int) error {
 	o.buffer = o.buffer[:0]
 	switch {
 	case err == nil:
+		o.sent = time.Now()
 	case time.Since(began) >= sendWithin: // so the time tells, as not all versions of HTTP have an error for it
 		err = errStalled
 	default:

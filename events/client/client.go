@@ -19,7 +19,7 @@ import (
 // Config says whom to follow. URL and Token are needed.
 type Config struct {
 	URL   string                                // of the API, like "https://carelog.example.com"
-	Token func(context.Context) (string, error) // answers an access token that is valid; asked again when one was refused. With NATS it must be an auditor's. A [StatusError] of it that will not pass ends Follow
+	Token func(context.Context) (string, error) // answers an access token that is valid; asked again when one was refused. A [StatusError] of it that will not pass ends Follow
 
 	NATS   *nats.Conn // to the NATS that Carelog publishes to; it is lent. Default nil: everything comes over HTTP
 	Stream string     // the NATS stream; default "CARELOG"
@@ -27,6 +27,8 @@ type Config struct {
 
 	Types []events.Type // only events of these types; default all
 	Tags  []events.Tag  // only events that have all of these tags; default all
+
+	All bool // the token's user must see all events, as an auditor does, or else Follow ends with [ErrNotAll]; always so with NATS
 
 	HTTP   *http.Client  // default http.DefaultClient
 	Poll   time.Duration // how often HTTP is asked for more while nothing comes over NATS; default 2 seconds
@@ -84,7 +86,7 @@ func (e *StatusError) Error() string { return fmt.Sprintf("Carelog answers %d: %
 
 // Follow hands over the events after a checkpoint, one after the other, until the
 // context ends or the handler fails; it returns that error. It also fails with an
-// [OtherLogError], a [WentBackError], a [StatusError] or [ErrNotAll].
+// [OtherLogError], a [WentBackError], a [StatusError], [ErrNotAll] or [ErrViewChanged].
 func Follow(ctx context.Context, config Config, after Checkpoint, handle func(context.Context, Event) error) error {
 	f, err := newFollower(config, after, handle)
 	if err != nil {
@@ -125,6 +127,8 @@ type follower struct {
 	handle   func(context.Context, Event) error
 	token    string
 	told     string // why NATS cannot be followed
+	asked    bool   // for a page
+	all      bool   // the user sees all events, as the first page told
 }
 
 func newFollower(config Config, after Checkpoint, handle func(context.Context, Event) error) (*follower, error) {

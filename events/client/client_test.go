@@ -66,6 +66,11 @@ func newServer(t *testing.T) *server {
 		t.Fatal(err)
 	}
 	s.makeStream()
+	// With another stream there the server does not remove the account's directories in the
+	// background when the one above is deleted, possibly from under one that is made next.
+	if _, err := s.js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "OTHER", Subjects: []string{"other"}}); err != nil {
+		t.Fatal(err)
+	}
 	client := &http.Client{Transport: &http.Transport{}}
 	t.Cleanup(client.CloseIdleConnections)
 	s.config = Config{
@@ -416,6 +421,52 @@ func TestFollowByWhoDoesNotSeeAll(t *testing.T) {
 	s.config.NATS = nil
 	if got, err := s.follow(0, 2, nil); err != nil || !slices.Equal(got, []events.Position{1, 3}) {
 		t.Errorf("over HTTP alone: %v, %v", got, err)
+	}
+}
+
+// TestFollowByWhoSeesOthersSuddenly ends before anything is left out. With what is asked for
+// in the beginning it goes on later.
+func TestFollowByWhoSeesOthersSuddenly(t *testing.T) {
+	s := newServer(t)
+	s.config.NATS = nil
+	for range 7 { // a page
+		s.add(true)
+	}
+	change := func(hidden events.Position) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.hidden = hidden
+	}
+	got, err := s.follow(0, 10, func(e Event) error {
+		if e.Position == 7 {
+			change(9)
+			for range 3 {
+				s.add(true)
+			}
+		}
+		return nil
+	})
+	if !errors.Is(err, ErrViewChanged) || !consecutive(got, 1) || len(got) != 7 {
+		t.Errorf("no auditor any more: %v, %v", got, err)
+	}
+	s.config.All = true
+	if got, err := s.follow(7, 3, nil); !errors.Is(err, ErrNotAll) || len(got) != 0 {
+		t.Errorf("all are wanted: %v, %v", got, err)
+	}
+	s.config.All = false
+	got, err = s.follow(7, 10, func(e Event) error {
+		if e.Position == 10 {
+			change(0)
+			s.add(true)
+		}
+		return nil
+	})
+	if !errors.Is(err, ErrViewChanged) || !slices.Equal(got, []events.Position{8, 10}) {
+		t.Errorf("an auditor: %v, %v", got, err)
+	}
+	s.config.All = true
+	if got, err := s.follow(7, 4, nil); err != nil || !slices.Equal(got, []events.Position{8, 9, 10, 11}) {
+		t.Errorf("as an auditor again: %v, %v", got, err)
 	}
 }
 

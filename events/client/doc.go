@@ -22,7 +22,8 @@
 //     away, events come over HTTP, some seconds later.
 //   - Over HTTP a user gets only the events that the user may see, while NATS carries all:
 //     with NATS the token must be an auditor's, or what is read over HTTP would have gaps
-//     ([ErrNotAll]).
+//     ([ErrNotAll]; without NATS, where Config.All asks for it). When that changes while
+//     Follow runs nothing is left out without a word: [ErrViewChanged].
 //   - The events of another log are never handed over: [OtherLogError]. A log gets another
 //     id when it is restored or imported; then positions mean other events, and whoever
 //     follows has to start over, with the zero Checkpoint.

@@ -33,9 +33,15 @@ type page struct {
 // catchUp hands over what is in the log, up to its head.
 func (f *follower) catchUp(ctx context.Context) error { return f.fill(ctx, 0) }
 
-// ErrNotAll is answered where events come over NATS, which carries all, and the API
-// does not show all to the token's user: what NATS misses would be missing without a word.
-var ErrNotAll = errors.New("the API shows the token's user only a part of the events: with NATS it must be an auditor's")
+// ErrNotAll is answered where all events are wanted ([Config].All), or come over NATS, which
+// carries all, and the API does not show all to the token's user: what that hides would be
+// missing without a word.
+var ErrNotAll = errors.New("the API shows the token's user only a part of the events: make the user an auditor")
+
+// ErrViewChanged is answered when the API shows the token's user all events and did not
+// before, or no longer does: as the user was made an auditor, or is none any more. What was
+// hidden from then on, or until then, was not handed over.
+var ErrViewChanged = errors.New("the API shows the token's user other events than when following began: all of them, or no longer all")
 
 // fill hands over what is in the log up to a position, if it has come so far; 0: to the head.
 func (f *follower) fill(ctx context.Context, until events.Position) error {
@@ -51,8 +57,8 @@ func (f *follower) fill(ctx context.Context, until events.Position) error {
 		if err := f.checkLog(log); err != nil {
 			return err
 		}
-		if !page.All && f.config.NATS != nil {
-			return ErrNotAll
+		if err := f.checkView(page.All); err != nil {
+			return err
 		}
 		for _, document := range page.Results {
 			if err := f.take(ctx, document); err != nil {
@@ -66,6 +72,18 @@ func (f *follower) fill(ctx context.Context, until events.Position) error {
 			return nil
 		}
 	}
+}
+
+// checkView makes sure that what the user sees is what is wanted, and stays the same.
+func (f *follower) checkView(all bool) error {
+	switch {
+	case !all && (f.config.All || f.config.NATS != nil):
+		return ErrNotAll
+	case f.asked && all != f.all:
+		return ErrViewChanged
+	}
+	f.asked, f.all = true, all
+	return nil
 }
 
 // page asks for the next page. A token that is refused is asked for anew, once.
