@@ -64,6 +64,17 @@ func TestRequestsAreNeverRepeated(t *testing.T) {
 	}
 }
 
+// TestAnIntervalThatNothingIsAnsweredIn is longer.
+func TestAnIntervalThatNothingIsAnsweredIn(t *testing.T) {
+	fake := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { time.Sleep(300 * time.Millisecond) }))
+	defer fake.Close()
+	j := job{Addr: fake.Listener.Addr().String(), Connections: 1, Duration: time.Millisecond, Stock: stock{Token: "token", Patients: []int64{1}}}
+	result, err := generate(t.Context(), j, rows[0], func(string) {})
+	if err != nil || result.Requests != 1 || result.Elapsed < 300*time.Millisecond {
+		t.Errorf("%+v, %v", result, err)
+	}
+}
+
 func TestPercentile(t *testing.T) {
 	var values []time.Duration
 	if got := percentile(values, 50); got != 0 {
