@@ -19,8 +19,8 @@ var natsAccountsTemplate = template.Must(template.New("accounts").Parse(natsAcco
 func natsAccounts(password string, subscribers []subscriber) (string, error) {
 	var text strings.Builder
 	err := natsAccountsTemplate.Execute(&text, struct {
-		Password, Stream, Guard string
-		Subscribers             []subscriber
-	}{password, bus.StreamName, bus.GuardSubject, subscribers})
+		Password, Stream, Guard, Unnamed string
+		Subscribers                      []subscriber
+	}{password, bus.StreamName, bus.GuardSubject, bus.GuardUnnamed, subscribers})
 	return text.String(), err
 }

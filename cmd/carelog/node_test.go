@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -22,17 +23,17 @@ func TestNodeFollows(t *testing.T) {
 	dir := npmPackages(t, "testdata/node")
 	config := databaseConfig(t)
 	config.Addr = freeAddress(t)
-	natsURL, passwords := listen(t, &config, "billing")
+	natsURL, passwords := listen(t, &config, "billing", "claims")
 	server := start(t, config)
 	(&subscribed{url: natsURL, passwords: passwords}).awaitStream(t, "billing")
 	auditor, _ := server.register(t, "Jane Roe", "jane@example.com", oldPassword)
 	expectCarelog(t, config, "", "user 1 has role auditor\n", "users", "grant", "1", "auditor")
 
-	overNATS := func() *nodeProgram {
+	overNATS := func(name string, subjects ...string) *nodeProgram {
 		t.Helper()
-		return startNode(t, dir, "CARELOG_PASSWORD="+passwords["billing"], "nats.mjs", natsURL, "billing")
+		return startNode(t, dir, "CARELOG_PASSWORD="+passwords[name], append([]string{"nats.mjs", natsURL, name}, subjects...)...)
 	}
-	billing := overNATS()
+	billing := overNATS("billing")
 	all := []*nodeProgram{billing}
 	for _, way := range []string{"header", "ticket"} {
 		all = append(all, startNode(t, dir, "CARELOG_TOKEN="+auditor, "events.mjs", server.url, way))
@@ -46,6 +47,9 @@ func TestNodeFollows(t *testing.T) {
 	for _, p := range all {
 		p.prints(t, logLines(t, config, 1, 9))
 	}
+	claims := overNATS("claims", "carelog.events.doctor.>", "carelog.events.mapping.>")
+	claims.prints(t, filtered(logLines(t, config, 1, 9), "doctor", "mapping"))
+	claims.stop()
 
 	server.stop()
 	server = start(t, config)
@@ -56,6 +60,11 @@ func TestNodeFollows(t *testing.T) {
 		p.prints(t, logLines(t, config, 1, 11))
 	}
 
+	claims = overNATS("claims") // its consumer is there, with other settings
+	eventually(t, "what is new has come without a filter", 20*time.Second, func() bool {
+		return strings.HasSuffix(claims.stdout.String(), logLines(t, config, 10, 11))
+	})
+
 	_, js := (&subscribed{url: natsURL, passwords: passwords}).as(t, "billing")
 	eventually(t, "the acknowledgements have arrived", 10*time.Second, func() bool {
 		consumer, err := js.Consumer(t.Context(), "CARELOG", "billing")
@@ -65,14 +74,14 @@ func TestNodeFollows(t *testing.T) {
 	for range 400 {
 		server.mustAs(t, john, "POST", "/api/patients/", somePatient, 201)
 	}
-	killed := overNATS()
+	killed := overNATS("billing")
 	eventually(t, "it is in the middle of it", 20*time.Second, func() bool { return strings.Count(killed.stdout.String(), "\n") >= 10 })
 	killed.stop()
 	last := 11
 	for line := range strings.Lines(killed.stdout.String()) {
 		last = goesOn(t, line, last)
 	}
-	again := overNATS()
+	again := overNATS("billing")
 	eventually(t, "all has come", 40*time.Second, func() bool {
 		position := last
 		for line := range strings.Lines(again.stdout.String()) {
@@ -104,6 +113,16 @@ func logLines(t *testing.T, config Config, first, last int) (lines string) {
 	return lines
 }
 
+// filtered are the lines about these kinds of records.
+func filtered(lines string, kinds ...string) (some string) {
+	for line := range strings.Lines(lines) {
+		if slices.ContainsFunc(kinds, func(kind string) bool { return strings.Contains(line, " carelog."+kind+".") }) {
+			some += line
+		}
+	}
+	return some
+}
+
 // nodeProgram is a program that Node runs.
 type nodeProgram struct {
 	stdout, stderr logBuffer
@@ -112,11 +131,11 @@ type nodeProgram struct {
 }
 
 // startNode runs it for two minutes at most.
-func startNode(t *testing.T, dir, variable, program string, args ...string) *nodeProgram {
+func startNode(t *testing.T, dir, variable string, args ...string) *nodeProgram {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	p := &nodeProgram{ended: make(chan struct{})}
-	command := exec.CommandContext(ctx, "node", append([]string{program}, args...)...)
+	command := exec.CommandContext(ctx, "node", args...)
 	command.Dir, command.Env = dir, append(os.Environ(), variable)
 	command.Stdout, command.Stderr = &p.stdout, &p.stderr
 	if err := command.Start(); err != nil {

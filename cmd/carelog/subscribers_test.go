@@ -257,6 +257,35 @@ func TestConsumersThatAreRefused(t *testing.T) {
 	}
 }
 
+// TestConsumersThatNoSubjectNames: some clients ask in this way. The permissions of NATS do
+// not know of names that are only in the request.
+func TestConsumersThatNoSubjectNames(t *testing.T) {
+	t.Parallel()
+	s := startSubscribed(t, "billing", "research")
+	conn, _ := s.as(t, "billing")
+	for config, want := range map[string]string{
+		`{"durable_name":"billing","ack_policy":"none"}`:                                                                    "must have its name in the subject",
+		`{"name":"research","ack_policy":"none"}`:                                                                           "could be another subscriber's",
+		`{"name":"fqT8 zWcXv0","ack_policy":"none"}`:                                                                        "could be another subscriber's",
+		`{"name":"Abc","ack_policy":"none"}`:                                                                                "could be guessed",
+		`{"name":"fqT8zWcXv0","deliver_subject":"_INBOX.x"}`:                                                                "pull from it instead",
+		`{"name":"fqT8zWcXv0_1","ack_policy":"none","mem_storage":true}`:                                                    `"name":"fqT8zWcXv0_1"`,
+		`{"ack_policy":"none","filter_subjects":["carelog.events.patient.>","carelog.events.doctor.>"],"mem_storage":true}`: `"num_pending"`,
+	} {
+		got, err := conn.Request("$JS.carelog.API.CONSUMER.CREATE.CARELOG", fmt.Appendf(nil, `{"stream_name":"CARELOG","config":%s}`, config), 5*time.Second)
+		if err != nil || !strings.Contains(string(got.Data), want) {
+			t.Errorf("%s: %s, %v", config, got.Data, err)
+		}
+	}
+	if got, err := conn.Request("$JS.carelog.API.CONSUMER.DURABLE.CREATE.CARELOG.research", []byte(`{"stream_name":"CARELOG","config":{"ack_policy":"none"}}`), time.Second); err == nil {
+		t.Errorf("another's name: %s", got.Data)
+	}
+	got, err := conn.Request("$JS.carelog.API.CONSUMER.DURABLE.CREATE.CARELOG.billing", []byte(`{"stream_name":"CARELOG","config":{"durable_name":"billing","filter_subjects":["carelog.events.patient.>"]}}`), 5*time.Second)
+	if err != nil || !strings.Contains(string(got.Data), `"durable_name":"billing"`) {
+		t.Errorf("a durable one with filters: %s, %v", got.Data, err)
+	}
+}
+
 // maxEphemeralConsumers is what events/bus lets a subscriber have.
 const maxEphemeralConsumers = 64
 

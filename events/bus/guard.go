@@ -2,10 +2,12 @@ package bus
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -19,6 +21,10 @@ import (
 // GuardSubject.<subscriber>.<consumer>[.<filter>]. The accounts of the NATS server see to
 // it that nobody asks under another's name.
 const GuardSubject = "carelog.subscribers"
+
+// GuardUnnamed stands for the consumer where the subject of a request names none. It may
+// have a name all the same, of which the permissions of NATS know nothing.
+const GuardUnnamed = "_"
 
 // subscriberMetadata is the key in a consumer's metadata that holds whose it is.
 const subscriberMetadata = "carelog-subscriber"
@@ -147,6 +153,13 @@ func (g *Guard) answer(ctx context.Context, subscriber string, msg *nats.Msg) []
 	if err != nil {
 		return refuse(errors.New("the request is not JSON as JetStream's API has it"))
 	}
+	if tail == GuardUnnamed {
+		if name, err = nameOf(&request.Config); err != nil {
+			g.tellRefused(ctx, subscriber, err)
+			return refuse(err)
+		}
+		tail = name
+	}
 	if err := g.allow(ctx, subscriber, name, &request.Config); err != nil {
 		g.tellRefused(ctx, subscriber, err)
 		return refuse(err)
@@ -162,6 +175,23 @@ func (g *Guard) answer(ctx context.Context, subscriber string, msg *nats.Msg) []
 		return refuse(errors.New("JetStream does not answer at the moment: try again"))
 	}
 	return answer.Data
+}
+
+// nobodysName is that of no subscriber: these have no capital letters and no _.
+var nobodysName = regexp.MustCompile(`^[a-z0-9-]*[A-Z_][A-Za-z0-9_-]*$`)
+
+// nameOf is the name of a consumer that the subject of a request does not tell: a random
+// one, unless the request has one that cannot be a subscriber's.
+func nameOf(c *jetstream.ConsumerConfig) (string, error) {
+	switch {
+	case c.Durable != "":
+		return "", errors.New("a durable consumer must have its name in the subject of the request")
+	case c.Name == "":
+		return rand.Text(), nil
+	case !nobodysName.MatchString(c.Name):
+		return "", errors.New("the name could be another subscriber's: use a random one of letters, digits, - and _, with capital letters or _ in it")
+	}
+	return c.Name, nil
 }
 
 // allow decides on a request. JetStream itself compares the names in it with those of the
