@@ -97,6 +97,9 @@ func (a *api) eventList(serve handler) handler {
 	}
 }
 
+// eventParameters are all that the query may have; the last two are read elsewhere.
+var eventParameters = []string{"after", "after_id", "types", "tags", "limit", ticketParameter, formatParameter}
+
 // readEventsAsked reads ?after=&after_id=&types=&tags=&limit= and Last-Event-ID. Types and
 // tags are separated by commas: an event has any of the types, and all of the tags.
 func (a *api) readEventsAsked(r *http.Request) (asked eventsAsked, err error) {
@@ -107,6 +110,11 @@ func (a *api) readEventsAsked(r *http.Request) (asked eventsAsked, err error) {
 	query, err := parseForm(r.URL.RawQuery, decoderFor(""))
 	if err != nil {
 		return asked, err
+	}
+	for _, m := range query.members { // one that is misspelt would let everything through
+		if !slices.Contains(eventParameters, m.name) {
+			return asked, newFieldError(m.name, "There is no such parameter; there are "+strings.Join(eventParameters, ", ")+".")
+		}
 	}
 	if asked.after, err = afterEvent(query, r.Header.Get("Last-Event-ID")); err != nil {
 		return asked, err

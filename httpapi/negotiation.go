@@ -8,15 +8,18 @@ import (
 
 var notAcceptable = newDetail(http.StatusNotAcceptable, "Could not satisfy the request Accept header.")
 
+// formatParameter of the query asks for a format by name.
+const formatParameter = "format"
+
 // negotiate makes sure that the client takes JSON, as Django REST Framework's
 // DefaultContentNegotiation does with a JSON renderer alone: parameters are not
 // looked at, q=0 neither, an absent header accepts everything and an empty one
-// nothing. The query may ask for a format by name, and there is one.
+// nothing. There is one format that the query may ask for.
 //
 // A route may have other forms besides, which must be asked for by name.
 func negotiate(r *http.Request, forms []string) error {
 	if r.URL.RawQuery != "" {
-		formats := r.URL.Query()["format"]
+		formats := r.URL.Query()[formatParameter]
 		if len(formats) > 0 {
 			if last := formats[len(formats)-1]; last != "" && last != "json" {
 				return notFound
