@@ -29,6 +29,7 @@ var house = map[string][]string{
 	"events/schema/gen":           {"events", "events/bus", "events/cloudevent", "github.com/google/uuid"}, // makes the files of events/schema
 	"projections":                 {"events", "github.com/jackc/pgx/v5", "github.com/google/uuid", "events/tracing", "go.opentelemetry.io/otel/trace", "go.opentelemetry.io/otel/attribute", "github.com/prometheus/client_golang"},
 	"projections/history":         {"events", "projections", "github.com/google/uuid"},
+	"projections/feed/feedtest":   {"events", "projections", "github.com/google/uuid"},
 	"projections/feed":            {"events", "events/cloudevent", "projections", "projections/history", "github.com/google/uuid", "github.com/prometheus/client_golang"},
 	"httpapi":                     {"commands", "projections", "projections/history", "projections/feed", "events", "events/schema", "httpapi/openapi", "github.com/go-chi", "github.com/golang-jwt/jwt/v5", "github.com/google/uuid", "events/tracing", "go.opentelemetry.io/otel/trace", "go.opentelemetry.io/otel/attribute", "go.opentelemetry.io/otel/codes", "github.com/prometheus/client_golang"},
 	"httpapi/openapi":             {},

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"iter"
 	"log/slog"
 	"net/http"
 	"strconv"
@@ -22,101 +21,19 @@ import (
 	"github.com/carelog/carelog/events/metricstest"
 	"github.com/carelog/carelog/projections"
 	"github.com/carelog/carelog/projections/feed"
+	"github.com/carelog/carelog/projections/feed/feedtest"
 )
 
-// growing is a log that grows as a test has it. It is its own progress.
-type growing struct {
-	mu       sync.Mutex
-	evs      []events.Recorded
-	more     chan struct{} // closed when something is new
-	restarts int64
-	reading  func() // is called when the events are read
-}
+// memoryLog is one that never loses a connection.
+type memoryLog struct{ *feedtest.Log }
 
-// add appends so many events of a type.
-func (g *growing) add(count int, t events.Type, tags ...events.Tag) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	for range count {
-		g.evs = append(g.evs, events.Recorded{
-			Event:    events.Event{ID: uuid.New(), Type: t, SchemaVersion: 1, Tags: tags, Data: []byte(`{}`)},
-			Position: events.Position(len(g.evs) + 1),
-		})
-	}
-	close(g.more)
-	g.more = make(chan struct{})
-}
-
-// goBack loses the events after a position.
-func (g *growing) goBack(to int) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.evs = g.evs[:to]
-	g.restarts++
-	close(g.more)
-	g.more = make(chan struct{})
-}
-
-func (g *growing) Stream(_ context.Context, s events.Selection) iter.Seq2[events.Recorded, error] {
-	if g.reading != nil {
-		g.reading()
-	}
-	found, err := g.Read(context.Background(), s.After, int(s.Until-s.After))
-	return func(yield func(events.Recorded, error) bool) {
-		for _, e := range found {
-			in := (len(s.Query) == 0 || s.Query.Matches(e.Type, e.Tags)) && (s.Kind == "" || e.Type.Entity() == s.Kind)
-			if in && !yield(e, err) {
-				return
-			}
-		}
-	}
-}
-
-func (g *growing) Read(_ context.Context, after events.Position, limit int) ([]events.Recorded, error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	rest := g.evs[min(int(after), len(g.evs)):]
-	return append([]events.Recorded(nil), rest[:min(limit, len(rest))]...), nil
-}
-
-func (g *growing) Head(context.Context) (events.Position, error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return events.Position(len(g.evs)), nil
-}
-
-func (g *growing) PositionAt(context.Context, time.Time) (events.Position, error) { return 0, nil }
-func (g *growing) Live() error                                                    { return nil }
-func (g *growing) Reconnects() int64                                              { return 0 }
-
-func (g *growing) Restarts() int64 {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.restarts
-}
-
-func (g *growing) Wait(ctx context.Context, p events.Position) error {
-	for {
-		g.mu.Lock()
-		reached, more, restarts := len(g.evs) >= int(p), g.more, g.restarts
-		g.mu.Unlock()
-		if reached {
-			return nil
-		}
-		select {
-		case <-more:
-			if g.Restarts() != restarts {
-				return projections.ErrWentBack
-			}
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
+func (memoryLog) PositionAt(context.Context, time.Time) (events.Position, error) { return 0, nil }
+func (memoryLog) Live() error                                                    { return nil }
+func (memoryLog) Reconnects() int64                                              { return 0 }
 
 // streamed is a server of streams of events, in the time of a bubble.
 type streamed struct {
-	*growing
+	memoryLog
 	t        *testing.T
 	queries  *fakeQueries
 	log      *syncBuffer
@@ -129,13 +46,13 @@ func inStream(t *testing.T, test func(s *streamed)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		s := &streamed{
-			growing: &growing{more: make(chan struct{})}, t: t, log: &syncBuffer{}, registry: prometheus.NewRegistry(), listener: make(pipes),
+			memoryLog: memoryLog{feedtest.NewLog()}, t: t, log: &syncBuffer{}, registry: prometheus.NewRegistry(), listener: make(pipes),
 			queries: &fakeQueries{users: map[int64]error{1: nil}, epochs: map[int64]events.Position{}, roles: map[int64][]events.Role{}},
 		}
-		hub := feed.NewHub(s.growing, uuid.New(), s.growing, nil, slog.New(slog.DiscardHandler))
+		hub := feed.NewHub(s.Log, uuid.New(), s.Log, nil, slog.New(slog.DiscardHandler))
 		running, stop := context.WithCancel(context.Background())
 		a := &api{
-			feed: hub, log: s.growing, progress: s.growing, queries: s.queries, metrics: newMetrics(nil, s.registry),
+			feed: hub, log: s.memoryLog, progress: s.memoryLog, queries: s.queries, metrics: newMetrics(nil, s.registry),
 			logger: testLogger(s.log), open: openStreams{of: map[int64]int{}}, types: []events.Type{events.DoctorAmendedType, events.DoctorRemovedType},
 		}
 		server := NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -183,9 +100,9 @@ func (s *streamed) follow(query string) *reader {
 // have been read.
 func (s *streamed) followLive(n int) *reader {
 	s.t.Helper()
-	s.add(n-1, events.DoctorAmendedType)
+	s.Append(n-1, events.DoctorAmendedType)
 	r := s.follow("")
-	s.add(1, events.DoctorAmendedType)
+	s.Append(1, events.DoctorAmendedType)
 	synctest.Wait()
 	r.until(fmt.Sprintf("id: %d", n))
 	return r
@@ -262,7 +179,7 @@ func TestAQuietStream(t *testing.T) {
 				t.Errorf("after %v: %s", time.Since(began), line)
 			}
 		}
-		s.add(1, events.DoctorAmendedType)
+		s.Append(1, events.DoctorAmendedType)
 		if line := r.line(); line != "id: 1" || time.Since(began) != 4*heartbeat {
 			t.Errorf("after %v: %s", time.Since(began), line)
 		}
@@ -275,11 +192,11 @@ func TestAQuietStream(t *testing.T) {
 // still there.
 func TestAStreamOfWhatDoesNotHappen(t *testing.T) {
 	inStream(t, func(s *streamed) {
-		s.add(1, events.DoctorAmendedType)
+		s.Append(1, events.DoctorAmendedType)
 		r, began := s.follow("?types=doctor.removed"), time.Now()
 		for n := range 4 {
 			for range 3 {
-				s.add(1, events.DoctorAmendedType)
+				s.Append(1, events.DoctorAmendedType)
 				time.Sleep(heartbeat / 3)
 				synctest.Wait()
 			}
@@ -297,12 +214,12 @@ func TestAStreamOfWhatDoesNotHappen(t *testing.T) {
 func TestAReaderThatIsTooSlow(t *testing.T) {
 	inStream(t, func(s *streamed) {
 		r := s.follow("")
-		s.add(1, events.DoctorAmendedType)
+		s.Append(1, events.DoctorAmendedType)
 		if line := r.line(); line != "id: 1" {
 			t.Fatal(line)
 		}
 		for range 50 { // and nothing is read meanwhile
-			s.add(500, events.DoctorAmendedType)
+			s.Append(500, events.DoctorAmendedType)
 			synctest.Wait()
 		}
 		time.Sleep(sendWithin - time.Second)
@@ -326,7 +243,7 @@ func TestAReaderThatTakesNothing(t *testing.T) {
 	inStream(t, func(s *streamed) {
 		r := s.follow("")
 		began := time.Now()
-		s.add(500, events.DoctorAmendedType)
+		s.Append(500, events.DoctorAmendedType)
 		time.Sleep(sendWithin - time.Millisecond)
 		s.mustHaveEnded("none yet")
 		time.Sleep(2 * time.Millisecond)
@@ -344,14 +261,14 @@ func TestAReaderThatTakesNothing(t *testing.T) {
 // TestWhyAStreamEnds: what happens under who follows.
 func TestWhyAStreamEnds(t *testing.T) {
 	for want, happens := range map[string]func(s *streamed){
-		"went_back": func(s *streamed) { s.goBack(1) },
+		"went_back": func(s *streamed) { s.GoBack(1) },
 		"changed": func(s *streamed) {
 			s.queries.roles[1] = []events.Role{events.Auditor}
-			s.add(1, events.UserRoleGrantedType, "user:1")
+			s.Append(1, events.UserRoleGrantedType, "user:1")
 		},
 		"not_allowed": func(s *streamed) {
 			s.queries.users[1] = projections.ErrInactiveUser
-			s.add(1, events.UserDisabledType, "user:1")
+			s.Append(1, events.UserDisabledType, "user:1")
 		},
 	} {
 		t.Run(want, func(t *testing.T) {
@@ -371,7 +288,7 @@ func TestWhyAStreamEnds(t *testing.T) {
 			r := s.follow("")
 			synctest.Wait()
 			delete(s.queries.roles, 1)
-			s.add(1, events.UserRoleRevokedType, "user:1")
+			s.Append(1, events.UserRoleRevokedType, "user:1")
 			if _, last, reason := r.events(); reason != "changed" || last != 0 {
 				t.Error(last, reason)
 			}
@@ -384,11 +301,11 @@ func TestWhyAStreamEnds(t *testing.T) {
 func TestALogThatGoesBackWhileItIsRead(t *testing.T) {
 	for form, want := range map[string]string{"application/json": "409", "application/x-ndjson": "cut off"} {
 		inStream(t, func(s *streamed) {
-			s.add(10, events.DoctorAmendedType)
-			s.reading = func() {
-				s.goBack(5)
-				s.add(7, events.DoctorAmendedType)
-			}
+			s.Append(10, events.DoctorAmendedType)
+			s.OnStream(func() {
+				s.GoBack(5)
+				s.Append(7, events.DoctorAmendedType)
+			})
 			transport := &http.Transport{DialContext: s.listener.dial}
 			defer transport.CloseIdleConnections()
 			r, err := http.NewRequest("GET", "http://carelog/api/events/", nil)
@@ -413,19 +330,13 @@ func TestALogThatGoesBackWhileItIsRead(t *testing.T) {
 // TestALogThatGrowsPastAStream after it went back, before its server has seen that: the
 // stream ends, whether its follower was ahead of the hub or behind it, or had just begun.
 func TestALogThatGrowsPastAStream(t *testing.T) {
-	replace := func(s *streamed, to, more int) { // nothing is to be seen of it but other events
-		s.mu.Lock()
-		s.evs = s.evs[:to]
-		s.mu.Unlock()
-		s.add(more, events.DoctorAmendedType)
-	}
 	for name, more := range map[string]int{"as long": 6, "longer": 9} {
 		t.Run(name, func(t *testing.T) {
 			inStream(t, func(s *streamed) {
 				r := s.followLive(12)
-				replace(s, 6, more)
+				s.Replace(6, more, events.DoctorAmendedType)
 				synctest.Wait()
-				s.add(1, events.DoctorAmendedType)
+				s.Append(1, events.DoctorAmendedType)
 				if first, last, reason := r.events(); reason != "went_back" {
 					t.Errorf("%d to %d, %s", first, last, reason)
 				}
@@ -433,8 +344,8 @@ func TestALogThatGrowsPastAStream(t *testing.T) {
 		})
 		t.Run(name+", while the first follower comes", func(t *testing.T) {
 			inStream(t, func(s *streamed) {
-				s.add(12, events.DoctorAmendedType)
-				s.reading = sync.OnceFunc(func() { replace(s, 6, more) })
+				s.Append(12, events.DoctorAmendedType)
+				s.OnStream(sync.OnceFunc(func() { s.Replace(6, more, events.DoctorAmendedType) }))
 				if first, last, reason := s.follow("").events(); reason != "went_back" {
 					t.Errorf("%d to %d, %s", first, last, reason)
 				}
@@ -446,12 +357,12 @@ func TestALogThatGrowsPastAStream(t *testing.T) {
 // TestAClientThatHangsUpOnLines, which are not sent yet, is no failure of the server's.
 func TestAClientThatHangsUpOnLines(t *testing.T) {
 	inStream(t, func(s *streamed) {
-		s.add(10, events.DoctorAmendedType)
+		s.Append(10, events.DoctorAmendedType)
 		conn, err := s.listener.dial(t.Context(), "", "")
 		if err != nil {
 			t.Fatal(err)
 		}
-		s.reading = sync.OnceFunc(func() { conn.Close() })
+		s.OnStream(sync.OnceFunc(func() { conn.Close() }))
 		fmt.Fprint(conn, "GET /api/events/ HTTP/1.1\r\nHost: x\r\nAccept: application/x-ndjson\r\n\r\n")
 		synctest.Wait()
 		if log := s.log.String(); log != "" {
