@@ -58,21 +58,6 @@ func (h harm) send(t *testing.T, conn *nats.Conn, api string) {
 	}
 }
 
-// owner connects with the rights of Carelog itself.
-func (s *subscribed) owner(t *testing.T) (*nats.Conn, jetstream.JetStream) {
-	t.Helper()
-	conn, err := nats.Connect(s.program.nats.URL(), nats.InProcessServer(s.program.nats))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(conn.Close)
-	js, err := jetstream.New(conn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return conn, js
-}
-
 // state tells of all that a subscriber could harm. That of a consumer is without what
 // other consumers may change.
 func state(t *testing.T, js jetstream.JetStream) string {

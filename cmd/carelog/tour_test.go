@@ -167,10 +167,10 @@ func checkStream(t *testing.T, server *running, happened []string) {
 	}
 }
 
-// carelogStream is the NATS stream of a server with a NATS server of its own.
-func carelogStream(t *testing.T, server *running) jetstream.Stream {
+// owner connects to the server's own NATS server, with the rights of Carelog itself.
+func (r *running) owner(t *testing.T) (*nats.Conn, jetstream.JetStream) {
 	t.Helper()
-	conn, err := nats.Connect(server.program.nats.URL(), nats.InProcessServer(server.program.nats))
+	conn, err := nats.Connect(r.program.nats.URL(), nats.InProcessServer(r.program.nats))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -179,6 +179,13 @@ func carelogStream(t *testing.T, server *running) jetstream.Stream {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return conn, js
+}
+
+// carelogStream is the NATS stream of a server with a NATS server of its own.
+func carelogStream(t *testing.T, server *running) jetstream.Stream {
+	t.Helper()
+	_, js := server.owner(t)
 	stream, err := js.Stream(t.Context(), "CARELOG")
 	if err != nil {
 		t.Fatal(err)

@@ -331,10 +331,7 @@ func TestAPurgedStreamOfALogThatWentBack(t *testing.T) {
 		if err := c.Publish(t.Context(), recorded(1, 12)); err != nil {
 			t.Fatal(err)
 		}
-		stream, err := conn.js.Stream(t.Context(), StreamName)
-		if err != nil {
-			t.Fatal(err)
-		}
+		stream := lookUpStream(t, conn)
 		if err := stream.Purge(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -346,10 +343,7 @@ func TestAPurgedStreamOfALogThatWentBack(t *testing.T) {
 		if err := resume(); own != (err == nil) || !own && (!errors.As(err, &foreign) || foreign.Position != 12) {
 			t.Errorf("own %v: %v", own, err)
 		}
-		again, err := conn.js.Stream(t.Context(), StreamName)
-		if err != nil {
-			t.Fatal(err)
-		}
+		again := lookUpStream(t, conn)
 		if own == again.CachedInfo().Created.Equal(stream.CachedInfo().Created) {
 			t.Errorf("own %v, and the stream is of %v after %v", own, again.CachedInfo().Created, stream.CachedInfo().Created)
 		}

@@ -199,9 +199,7 @@ func TestSequenceAfter(t *testing.T) {
 	publishRaw(t, conn, testLog, recorded(110, 112)...) // 110 twice: sequences 10 and 11, 112 at 13
 	check("twice", map[events.Position]uint64{111: 13, 112: 14, 108: 9, 104: 1})
 
-	if _, err := conn.js.Publish(t.Context(), "carelog.events.by.hand", nil); err != nil {
-		t.Fatal(err)
-	}
+	publishForeign(t, conn)
 	check("foreign at the end", map[events.Position]uint64{112: 1})
 	if err := stream.Purge(t.Context()); err != nil {
 		t.Fatal(err)
@@ -304,9 +302,7 @@ func TestFeedDropsWhatIsNoEvent(t *testing.T) {
 	conn := testBus(t)
 	newCarrier(t, conn)
 	r := runFeed(t, conn, 10)
-	if _, err := conn.js.Publish(t.Context(), "carelog.events.by.hand", []byte("hello")); err != nil {
-		t.Fatal(err)
-	}
+	publishForeign(t, conn)
 	eventually(t, "it is told", func() bool { return r.Err() != nil })
 	if !strings.Contains(r.Err().Error(), "message 1 of the NATS stream CARELOG") {
 		t.Error(r.Err())
