@@ -111,10 +111,8 @@ func (a *api) readEventsAsked(r *http.Request) (asked eventsAsked, err error) {
 	if err != nil {
 		return asked, err
 	}
-	for _, m := range query.members { // one that is misspelt would let everything through
-		if !slices.Contains(eventParameters, m.name) {
-			return asked, newFieldError(m.name, "There is no such parameter; there are "+strings.Join(eventParameters, ", ")+".")
-		}
+	if err := checkParameters(query); err != nil {
+		return asked, err
 	}
 	if asked.after, err = afterEvent(query, r.Header.Get("Last-Event-ID")); err != nil {
 		return asked, err
@@ -127,6 +125,22 @@ func (a *api) readEventsAsked(r *http.Request) (asked eventsAsked, err error) {
 	}
 	asked.filter.Tags, err = eventTags(query)
 	return asked, err
+}
+
+// checkParameters refuses what would let more through than was meant: a filter that is
+// misspelt, or is given twice, of which one would count.
+func checkParameters(query body) error {
+	given := map[string]bool{}
+	for _, m := range query.members {
+		switch {
+		case !slices.Contains(eventParameters, m.name):
+			return newDetail(http.StatusBadRequest, "There is no parameter "+strconv.Quote(m.name)+"; there are "+strings.Join(eventParameters, ", ")+".")
+		case given[m.name]:
+			return newFieldError(m.name, "Give this once, with commas between several.")
+		}
+		given[m.name] = true
+	}
+	return nil
 }
 
 // afterEvent is the event to go on after. The last one that a browser has got counts for

@@ -109,11 +109,12 @@ func TestEventsOverHTTP(t *testing.T) {
 		t.Errorf("one line: %s", got.body)
 	}
 	for query, want := range map[string]string{
-		"after=x":              `{"after":["A valid integer is required."]}`,
-		"limit=0":              `{"limit":["Ensure this value is greater than or equal to 1."]}`,
-		"type=patient.removed": `{"type":["There is no such parameter; there are after, after_id, types, tags, limit, ticket, format."]}`,
-		"types=patient.healed": `{"types":["\"patient.healed\" is not a type of events, as patient.registered is."]}`,
-		"types=":               `{"types":["\"\" is not a type of events, as patient.registered is."]}`,
+		"after=x":                     `{"after":["A valid integer is required."]}`,
+		"limit=0":                     `{"limit":["Ensure this value is greater than or equal to 1."]}`,
+		"type=patient.removed":        `{"detail":"There is no parameter \"type\"; there are after, after_id, types, tags, limit, ticket, format."}`,
+		"tags=patient:1&tags=owner:1": `{"tags":["Give this once, with commas between several."]}`,
+		"types=patient.healed":        `{"types":["\"patient.healed\" is not a type of events, as patient.registered is."]}`,
+		"types=":                      `{"types":["\"\" is not a type of events, as patient.registered is."]}`,
 		"tags=" + strings.Repeat("patient:1,", 8) + "patient:1": `{"tags":["Ensure there are no more than 8 tags."]}`,
 		"tags=patient": `{"tags":["Give tags like patient:42."]}`,
 	} {

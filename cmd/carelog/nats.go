@@ -80,9 +80,14 @@ func (n *natsServer) Run(ctx context.Context) error {
 		return err
 	}
 	defer unlockDir(lock)
-	for ctx.Err() == nil {
-		if err := n.serve(ctx); err != nil {
+	for first := true; ctx.Err() == nil; first = false {
+		err := n.serve(ctx)
+		switch {
+		case err != nil && first:
 			return err
+		case err != nil: // the process has better to do than NATS
+			n.options.Logger.Error("the NATS server does not start again, trying on: subscribers get events when it does", "error", err)
+			pause(ctx, time.Second)
 		}
 	}
 	return nil
@@ -114,7 +119,11 @@ func (n *natsServer) serve(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
 	}
-	n.options.Logger.Info("subscribers can connect", "url", server.ClientURL(), "subscribers", len(n.options.Subscribers))
+	if len(n.options.Subscribers) == 0 {
+		n.options.Logger.Warn("nobody can connect: the file names no subscribers", "file", n.options.SubscribersFile)
+	} else {
+		n.options.Logger.Info("subscribers can connect", "url", server.ClientURL(), "subscribers", len(n.options.Subscribers))
+	}
 	n.options.Subscribers = otherSubscribers(ctx, n.options.SubscribersFile, n.options.Subscribers, n.options.Logger)
 	return nil
 }
@@ -132,7 +141,11 @@ func (n *natsServer) serverOptions() (*natsserver.Options, error) {
 	if err != nil {
 		return nil, err
 	}
-	accounts, err := natsAccounts(strconv.Quote(string(own)), n.options.Subscribers)
+	former, err := durableConsumers(n.options.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("look for consumers in the store of the NATS server: %w", err)
+	}
+	accounts, err := natsAccounts(strconv.Quote(string(own)), n.options.Subscribers, former)
 	if err != nil {
 		return nil, err
 	}

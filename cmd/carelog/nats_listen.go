@@ -61,9 +61,6 @@ func (c *Config) natsOptions(to prometheus.Registerer, logger *slog.Logger) (nat
 	if options.Subscribers, err = readSubscribers(c.NATSSubscribers); err != nil {
 		return options, fmt.Errorf("CARELOG_NATS_SUBSCRIBERS: %w", err)
 	}
-	if len(options.Subscribers) == 0 {
-		return options, fmt.Errorf("CARELOG_NATS_SUBSCRIBERS: nobody is in %s: %s", c.NATSSubscribers, subscriberMend)
-	}
 	_, pair := c.keyPairs()
 	options.TLS, err = pair.tlsConfig(to, logger)
 	return options, err

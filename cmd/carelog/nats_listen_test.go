@@ -2,12 +2,15 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -48,7 +51,6 @@ func TestListeningIsRefused(t *testing.T) {
 	defer taken.Close()
 	const hash = "$2a$04$jk4cSXNPzNbGQ0Ab5p1yBeJ3VQxUoF3wKqPzj0d8b0bXH0m1jO8yK"
 	for name, test := range map[string]struct{ subscribers, address, want string }{
-		"no subscribers":      {"# none yet\n\n", "127.0.0.1:0", "nobody is in"},
 		"a password":          {"billing:hunter2secret\n", "127.0.0.1:0", "line 1: billing has no bcrypt hash"},
 		"no name":             {"\n" + hash, "127.0.0.1:0", "line 2: does not begin with a name"},
 		"a name of NATS":      {"$SYS:" + hash, "127.0.0.1:0", "line 1: does not begin with a name"},
@@ -72,6 +74,55 @@ func TestListeningIsRefused(t *testing.T) {
 	config := Config{NATSListen: "127.0.0.1:0", NATSSubscribers: "/not/there"}
 	if _, err := config.natsOptions(nil, nil); err == nil || !strings.Contains(err.Error(), "CARELOG_NATS_SUBSCRIBERS: ") {
 		t.Errorf("no file: %v", err)
+	}
+}
+
+// TestTheNATSServerDoesNotStartAgain when the subscribers change: that is tried on, and ends
+// nothing. Here the store has something that cannot be read.
+func TestTheNATSServerDoesNotStartAgain(t *testing.T) {
+	t.Parallel()
+	config := Config{DataDir: t.TempDir(), StreamMaxBytes: 1 << 20}
+	url, _ := listen(t, &config, "billing")
+	var log logBuffer
+	options, err := config.natsOptions(nil, slog.New(slog.NewTextHandler(&log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := newNATS(options)
+	startPart(t, server.Run, server.Running())
+	stream := filepath.Join(options.Dir, "jetstream", "CARELOG", "streams", "CARELOG")
+	if err := os.MkdirAll(filepath.Join(stream, "obs", "research", "meta.inf"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	var password bytes.Buffer
+	if err := addSubscriber(&password, config.NATSSubscribers, "research"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it is told", 20*time.Second, func() bool { return strings.Contains(log.String(), "does not start again") })
+	if err := os.RemoveAll(stream); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it starts", 20*time.Second, func() bool {
+		conn, err := nats.Connect(url, nats.UserInfo("research", strings.TrimSpace(password.String())))
+		if err == nil {
+			conn.Close()
+		}
+		return err == nil
+	})
+}
+
+// TestAFileOfSubscribersThatHangs, or is no file, keeps nobody out, and stops nothing.
+func TestAFileOfSubscribersThatHangs(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var log logBuffer
+	now := []subscriber{{"billing", "x"}}
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	defer cancel()
+	if got := otherSubscribers(ctx, path, now, slog.New(slog.NewTextHandler(&log, nil))); !slices.Equal(got, now) || strings.Count(log.String(), "not a regular file") != 1 {
+		t.Errorf("%v, %s", got, &log)
 	}
 }
 
@@ -143,14 +194,14 @@ func TestSubscribersCommand(t *testing.T) {
 	if subscribers, err := readSubscribers(path); err != nil || len(subscribers) != 2 {
 		t.Errorf("%d subscribers, %v", len(subscribers), err)
 	}
-	if status, stdout, _ := run("accounts"); status != 0 || strings.Count(stdout, "account: CARELOG") != 16 {
+	if status, stdout, _ := run("accounts"); status != 0 || strings.Count(stdout, "account: CARELOG") != 20 {
 		t.Errorf("status %d, %s", status, stdout)
 	}
 }
 
 // TestTheAccountsOfDeploy are those that the program makes without subscribers.
 func TestTheAccountsOfDeploy(t *testing.T) {
-	want, err := natsAccounts("$NATS_CARELOG_PASSWORD", nil)
+	want, err := natsAccounts("$NATS_CARELOG_PASSWORD", nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -34,7 +34,7 @@ var subscriberHash = regexp.MustCompile(`^\$2[aby]\$[0-9]{2}\$[./A-Za-z0-9]{53}$
 const subscriberMend = "make it with `carelog subscribers add <name>`"
 
 // readSubscribers reads a file of lines like those of htpasswd -B: a name, a
-// colon, a hash. Empty lines and those that begin with # say nothing. Errors do not quote
+// colon, a hash; it answers them by name. Empty lines and those that begin with # say nothing. Errors do not quote
 // lines: one could hold a password.
 func readSubscribers(path string) (subscribers []subscriber, err error) {
 	file, err := os.Open(path)
@@ -65,6 +65,7 @@ func readSubscribers(path string) (subscribers []subscriber, err error) {
 	if err := lines.Err(); err != nil {
 		return nil, fmt.Errorf("read the subscribers: %w", err)
 	}
+	slices.SortFunc(subscribers, func(a, b subscriber) int { return strings.Compare(a.Name, b.Name) })
 	return subscribers, nil
 }
 
@@ -73,28 +74,58 @@ func readSubscribers(path string) (subscribers []subscriber, err error) {
 // twice, as a file may be half written. One that cannot be used changes nothing, and is
 // told once.
 func otherSubscribers(ctx context.Context, path string, now []subscriber, log *slog.Logger) []subscriber {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	looks := make(chan look)
+	go func() { // by itself: a file on a network may hang, and a pipe does
+		for ctx.Err() == nil {
+			pause(ctx, time.Second)
+			var l look
+			l.found, l.err = readSubscribersAgain(path)
+			select {
+			case looks <- l:
+			case <-ctx.Done():
+			}
+		}
+	}()
 	before, told := now, ""
 	for {
+		var l look
 		select {
+		case l = <-looks:
 		case <-ctx.Done():
 			return now
-		case <-time.After(time.Second):
 		}
-		found, err := readSubscribers(path)
-		if err != nil {
-			if told != err.Error() {
-				told = err.Error()
-				log.Warn("the file of subscribers cannot be used, those of before may still connect", "error", err)
+		if l.err != nil {
+			if told != l.err.Error() {
+				told = l.err.Error()
+				log.Warn("the file of subscribers cannot be used, those of before may still connect", "error", l.err)
 			}
 			continue
 		}
 		told = ""
-		if slices.Equal(found, before) && !slices.Equal(found, now) {
-			log.Info("the file names other subscribers: the NATS server starts again", "file", path, "subscribers", len(found))
-			return found
+		if slices.Equal(l.found, before) && !slices.Equal(l.found, now) {
+			log.Info("the file names other subscribers: the NATS server starts again", "file", path, "subscribers", len(l.found))
+			return l.found
 		}
-		before = found
+		before = l.found
 	}
+}
+
+// look is what was found in a file of subscribers.
+type look struct {
+	found []subscriber
+	err   error
+}
+
+// readSubscribersAgain reads a file that was read before. What is no file, as a pipe, had
+// its lines once.
+func readSubscribersAgain(path string) ([]subscriber, error) {
+	info, err := os.Stat(path)
+	if err == nil && !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file: a change is seen at the next start", path)
+	}
+	return readSubscribers(path)
 }
 
 func checkSubscriberName(name string) error {
@@ -151,7 +182,7 @@ server takes it from its environment, as NATS_CARELOG_PASSWORD.`,
 				if err != nil {
 					return err
 				}
-				text, err := natsAccounts("$NATS_CARELOG_PASSWORD", subscribers)
+				text, err := natsAccounts("$NATS_CARELOG_PASSWORD", subscribers, nil)
 				if err != nil {
 					return err
 				}

@@ -159,7 +159,10 @@ func TestSubscribersComeAndGo(t *testing.T) {
 		t.Fatal(err)
 	}
 	mustBeFrom(t, positions(t, consumer, 1), 1)
-	research, _ := s.as(t, "research")
+	research, js := s.as(t, "research")
+	if _, err := js.CreateConsumer(t.Context(), "CARELOG", jetstream.ConsumerConfig{Durable: "research"}); err != nil {
+		t.Fatal(err)
+	}
 
 	file := s.config.NATSSubscribers
 	before, err := os.ReadFile(file)
@@ -201,6 +204,51 @@ func TestSubscribersComeAndGo(t *testing.T) {
 	if conn, err := nats.Connect(s.url, nats.UserInfo("research", s.passwords["research"])); !errors.Is(err, nats.ErrAuthorization) {
 		conn.Close()
 		t.Errorf("who was removed connects: %v", err)
+	}
+	for _, subject := range []string{"CONSUMER.INFO.CARELOG.research", "CONSUMER.MSG.NEXT.CARELOG.research", "CONSUMER.DELETE.CARELOG.research"} {
+		if got, err := conn.Request("$JS.carelog.API."+subject, nil, 200*time.Millisecond); err == nil {
+			t.Errorf("what is left of who was removed is another's: %s: %s", subject, got.Data)
+		}
+	}
+	_, owner := s.owner(t)
+	if _, err := owner.Consumer(t.Context(), "CARELOG", "research"); err != nil {
+		t.Errorf("who was removed and comes back does not go on: %v", err)
+	}
+}
+
+// TestANameThatIsTakenBefore there is the subscriber: its durable consumer is not what
+// somebody else has made of it.
+func TestANameThatIsTakenBefore(t *testing.T) {
+	t.Parallel()
+	s := startSubscribed(t, "lab")
+	s.register(t, "John Doe", "john@example.com", "securepassword123")
+	_, lab := s.as(t, "lab")
+	taken, err := lab.CreateConsumer(t.Context(), "CARELOG", jetstream.ConsumerConfig{Name: "hospital-b", AckPolicy: jetstream.AckExplicitPolicy, MaxAckPending: 1000, InactiveThreshold: 10 * time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustBeFrom(t, positions(t, taken, 1), 1)
+	var password bytes.Buffer
+	if err := addSubscriber(&password, s.config.NATSSubscribers, "hospital-b"); err != nil {
+		t.Fatal(err)
+	}
+	s.passwords["hospital-b"] = strings.TrimSpace(password.String())
+	eventually(t, "the new subscriber connects", 20*time.Second, func() bool {
+		conn, err := nats.Connect(s.url, nats.UserInfo("hospital-b", s.passwords["hospital-b"]))
+		if err == nil {
+			conn.Close()
+		}
+		return err == nil
+	})
+	_, js := s.as(t, "hospital-b")
+	var own jetstream.Consumer
+	eventually(t, "Carelog is connected again and makes consumers", 20*time.Second, func() bool {
+		own, err = js.CreateConsumer(t.Context(), "CARELOG", jetstream.ConsumerConfig{Durable: "hospital-b"})
+		return err == nil
+	})
+	mustBeFrom(t, positions(t, own, 1), 1)
+	if c := own.CachedInfo().Config; c.InactiveThreshold != 0 || c.MaxAckPending != 1 {
+		t.Errorf("it has %v, %d", c.InactiveThreshold, c.MaxAckPending)
 	}
 }
 

@@ -164,6 +164,12 @@ func (g *Guard) answer(ctx context.Context, subscriber string, msg *nats.Msg) []
 		g.tellRefused(ctx, subscriber, err)
 		return refuse(err)
 	}
+	if request.Config.Durable != "" {
+		if err := g.evict(ctx, subscriber); err != nil {
+			g.log.Warn("the consumer of a subscriber could not be looked up", "subscriber", subscriber, "error", err)
+			return refuse(errors.New("JetStream does not answer at the moment: try again"))
+		}
+	}
 	complete(&request.Config, subscriber)
 	body, err := json.Marshal(request)
 	if err != nil {
@@ -222,6 +228,19 @@ func (g *Guard) allow(ctx context.Context, subscriber, name string, c *jetstream
 		return fmt.Errorf("the subscriber has %d consumers already: delete those that are not needed", count)
 	}
 	return nil
+}
+
+// evict deletes a consumer that is not durable and has the subscriber's name: somebody made
+// it before there was the subscriber, whose own would go on where that is.
+func (g *Guard) evict(ctx context.Context, subscriber string) error {
+	consumer, err := g.conn.js.Consumer(ctx, StreamName, subscriber)
+	if err == nil && consumer.CachedInfo().Config.Durable == "" {
+		err = g.conn.js.DeleteConsumer(ctx, StreamName, subscriber)
+	}
+	if errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) { // which JetStream tells then
+		return nil
+	}
+	return err
 }
 
 // complete notes whose consumer is made, and has events come in order.
