@@ -282,6 +282,28 @@ func TestWhyAStreamEnds(t *testing.T) {
 			})
 		})
 	}
+	t.Run("not allowed, of which no event tells", func(t *testing.T) {
+		inStream(t, func(s *streamed) {
+			r, began := s.followLive(3), time.Now()
+			s.queries.users[1] = projections.ErrInactiveUser
+			s.Append(1, events.DoctorAmendedType)
+			if _, last, reason := r.events(); reason != "not_allowed" || last != 4 || time.Since(began) > 2*heartbeat {
+				t.Error(last, reason, time.Since(began))
+			}
+		})
+	})
+	t.Run("not allowed, while the log is read", func(t *testing.T) {
+		inStream(t, func(s *streamed) {
+			s.Append(3, events.DoctorAmendedType)
+			s.OnStream(func() {
+				time.Sleep(2 * time.Second)
+				s.queries.users[1] = projections.ErrInactiveUser
+			})
+			if _, last, reason := s.follow("").events(); reason != "not_allowed" || last != 0 {
+				t.Error(last, reason)
+			}
+		})
+	})
 	t.Run("changed to less", func(t *testing.T) {
 		inStream(t, func(s *streamed) {
 			s.queries.roles[1] = []events.Role{events.Auditor}

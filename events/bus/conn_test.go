@@ -7,14 +7,19 @@ import (
 	"testing"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/carelog/carelog/events/metricstest"
 )
 
 func TestNatsMayComeLater(t *testing.T) {
 	nats := &restartable{t: t, options: server.Options{Host: "127.0.0.1", Port: freePort(t), StoreDir: t.TempDir()}}
-	conn := connect(t, ConnConfig{URL: nats.url()})
+	registry := prometheus.NewRegistry()
+	conn := connect(t, ConnConfig{URL: nats.url(), Metrics: registry})
 	if conn.Err() == nil {
 		t.Fatal("connected to nothing")
 	}
+	lost := func() float64 { return metricstest.Gather(t, registry)["carelog_bus_disconnects_total"] }
 	c := NewCarrier(CarrierConfig{Conn: conn, LogID: testLog})
 	if _, err := c.Resume(t.Context()); err == nil {
 		t.Fatal("resumed from nothing")
@@ -32,9 +37,14 @@ func TestNatsMayComeLater(t *testing.T) {
 	requireResume(t, c, 0)
 	mustPublish(t, c, recorded(1, 1))
 	requireBatch(t, messages, 1, 1)
+	if lost() != 0 {
+		t.Error("what was not there counts as lost")
+	}
 	if err := subscriber.Err(); err != nil {
 		t.Error(err)
 	}
+	nats.stop()
+	eventually(t, "the loss is counted", func() bool { return lost() == 1 })
 }
 
 // Neither a good nor a bad URL's credentials may be seen anywhere.

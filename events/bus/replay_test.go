@@ -2,13 +2,18 @@ package bus
 
 import (
 	"context"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/carelog/carelog/events"
 )
 
 func openReplay(t testing.TB, conn *Conn, prefix string) *Replay {
@@ -97,6 +102,44 @@ func TestANATSStreamStoresAReplay(t *testing.T) {
 	}
 	if err := r.Publish(t.Context(), testLog, recorded(511, 700)); err == nil || !strings.Contains(err.Error(), "position 611") {
 		t.Errorf("into a NATS stream that is full: %v", err)
+	}
+}
+
+// TestBothWaysOfAReplayAreTheSame: to who is subscribed and to a NATS stream. An event of a
+// group comes by itself.
+func TestBothWaysOfAReplayAreTheSame(t *testing.T) {
+	conn := testBus(t)
+	if _, err := conn.js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "KEPT", Subjects: []string{"kept.>"}}); err != nil {
+		t.Fatal(err)
+	}
+	var headers []nats.Header
+	for _, prefix := range []string{"kept", "sent"} {
+		came, err := conn.nc.SubscribeSync(prefix + ".>")
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := openReplay(t, conn, prefix)
+		if err := r.Publish(t.Context(), testLog, []events.Recorded{sample()}); err != nil {
+			t.Fatal(err)
+		}
+		msg, err := came.NextMsg(5 * time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if msg.Header.Get(HeaderReplay) != r.ID() {
+			t.Errorf("%s: %v", prefix, msg.Header)
+		}
+		msg.Header.Del(HeaderReplay)
+		headers = append(headers, msg.Header)
+	}
+	want := nats.Header{
+		HeaderPosition: {"9007199254740993"}, HeaderLog: {testLog.String()}, HeaderSubject: {"patient/42"},
+		HeaderContentType: {"application/cloudevents+json"}, HeaderUUID: {sample().ID.String()},
+	}
+	for _, got := range headers {
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("%v", got)
+		}
 	}
 }
 
