@@ -52,6 +52,8 @@
 // eventstore/accounts. A command of the command line is the file of its name here;
 // those that work on the database stand on operator.go. config.go has the settings,
 // certificate.go HTTPS, metrics.go and traces.go what is told of the process,
-// notify.go what systemd is told. The files of an export are eventstore/archive. Subscribers'
-// consumers are made by events/bus/guard.go.
+// notify.go what systemd is told. The files of an export are eventstore/archive. Systems
+// that follow over NATS are let in by nats.go (nats_listen.go: at an address) with what
+// nats_accounts.go allows to those that subscribers.go reads, and starts again when these
+// change; their consumers are made by events/bus/guard.go.
 package main

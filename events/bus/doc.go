@@ -81,7 +81,9 @@
 // do not do: an answer of JetStream goes to the subject that the request names for it, so whoever may
 // ask anything at all could write to carelog.events. In accounts of their own they share no
 // inboxes either. A [Guard] makes the consumers. A durable one has its subscriber's
-// name, which the permissions of the others deny; names of others are random and cannot be listed.
+// name, which the permissions of the others deny, also when the subscriber is one no more;
+// what somebody made by that name before there was the subscriber is deleted. Names of
+// others are random and cannot be listed.
 //
 // A subscriber reads all events: who must not see some of them has to follow by HTTP.
 //
