@@ -293,7 +293,7 @@ func TestEverythingIsThereAfterARestart(t *testing.T) {
 // in good order in the midst of it drains what was accepted.
 func TestLoadOnAFreshLog(t *testing.T) {
 	database := pgtest.New(t)
-	server := start(t, testConfig(t, map[string]string{"DATABASE_URL": database, "CARELOG_JWT_SECRET": testSecret, "CARELOG_LOG_LEVEL": "warn"}))
+	server := start(t, testConfig(t, map[string]string{"DATABASE_URL": database, "CARELOG_JWT_SECRET": testSecret, "CARELOG_LOG_LEVEL": "warn"}), waitsForBus)
 	access, _ := server.register(t, "John Doe", "john@example.com", "securepassword123")
 	var created atomic.Int64
 	loading, stopLoad := context.WithCancel(context.Background())

@@ -196,7 +196,7 @@ func migrationConfig(config *pgx.ConnConfig) *pgx.ConnConfig {
 func (l *pipeline) openProjections(database *pgx.ConnConfig) {
 	config := projections.Config{
 		Conn: database, Pool: l.pool, Log: l.store, LogID: l.store.LogID(), Registry: l.program.registry,
-		Shared: l.shared, Wait: l.config.ProjectionWait, Metrics: l.metrics, Logger: l.program.logger, Tracer: l.program.tracer,
+		Shared: l.shared, Silence: l.program.silence, Wait: l.config.ProjectionWait, Metrics: l.metrics, Logger: l.program.logger, Tracer: l.program.tracer,
 	}
 	l.progress = projections.NewProgress(config)
 	l.runner = projections.NewRunner(config, l.progress)

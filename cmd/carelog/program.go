@@ -32,6 +32,7 @@ type program struct {
 	notify   func(state string)   // tells the service manager
 	registry projections.Registry // of the events that are applied; tests set that of a newer program
 	bounds   httpapi.Bounds       // of what is served at once; tests lower them
+	silence  time.Duration        // of the bus, before the log is read; tests that count what came over it raise it
 
 	tracer   trace.Tracer // nil while tracing is off
 	postgres *postgres    // nil with a DATABASE_URL

@@ -80,6 +80,10 @@ func start(t testing.TB, config Config, change ...func(*program)) *running {
 	return startBetween(t, config, between{}, change...)
 }
 
+// waitsForBus waits for it for longer than a machine stands still: with it, an event that
+// is read from the log was not brought by NATS, and is not just late.
+func waitsForBus(p *program) { p.silence = 30 * time.Second }
+
 // startBetween is start with something in between.
 func startBetween(t testing.TB, config Config, step between, change ...func(*program)) *running {
 	t.Helper()

@@ -49,7 +49,7 @@ func readScript(t *testing.T, name string) (script, answers string) {
 // data where none belongs.
 func TestTourOfTheREADME(t *testing.T) {
 	database := pgtest.New(t)
-	server := start(t, testConfig(t, map[string]string{"DATABASE_URL": database, "CARELOG_JWT_SECRET": testSecret}))
+	server := start(t, testConfig(t, map[string]string{"DATABASE_URL": database, "CARELOG_JWT_SECRET": testSecret}), waitsForBus)
 	script, want := readScript(t, "tour")
 	shell := exec.Command("sh", "-eu", "-c", script)
 	shell.Env = append(os.Environ(), "BASE="+server.url)
