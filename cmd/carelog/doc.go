@@ -3,7 +3,7 @@
 //
 // It is where the parts are put together: program.go starts and stops all of a
 // server, its own PostgreSQL and NATS included; pipeline.go is what lies between a
-// command and the read tables. No other package knows of them all. doc.go of each
+// command and the read tables (pipeline_parts.go makes its parts). No other package knows of them all. doc.go of each
 // tells what it guarantees, and why it is as it is.
 //
 // # A change

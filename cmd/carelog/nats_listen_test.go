@@ -2,15 +2,12 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -74,55 +71,6 @@ func TestListeningIsRefused(t *testing.T) {
 	config := Config{NATSListen: "127.0.0.1:0", NATSSubscribers: "/not/there"}
 	if _, err := config.natsOptions(nil, nil); err == nil || !strings.Contains(err.Error(), "CARELOG_NATS_SUBSCRIBERS: ") {
 		t.Errorf("no file: %v", err)
-	}
-}
-
-// TestTheNATSServerDoesNotStartAgain when the subscribers change: that is tried on, and ends
-// nothing. Here the store has something that cannot be read.
-func TestTheNATSServerDoesNotStartAgain(t *testing.T) {
-	t.Parallel()
-	config := Config{DataDir: t.TempDir(), StreamMaxBytes: 1 << 20}
-	url, _ := listen(t, &config, "billing")
-	var log logBuffer
-	options, err := config.natsOptions(nil, slog.New(slog.NewTextHandler(&log, nil)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := newNATS(options)
-	startPart(t, server.Run, server.Running())
-	stream := filepath.Join(options.Dir, "jetstream", "CARELOG", "streams", "CARELOG")
-	if err := os.MkdirAll(filepath.Join(stream, "obs", "research", "meta.inf"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	var password bytes.Buffer
-	if err := addSubscriber(&password, config.NATSSubscribers, "research"); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, "it is told", 20*time.Second, func() bool { return strings.Contains(log.String(), "does not start again") })
-	if err := os.RemoveAll(stream); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, "it starts", 20*time.Second, func() bool {
-		conn, err := nats.Connect(url, nats.UserInfo("research", strings.TrimSpace(password.String())))
-		if err == nil {
-			conn.Close()
-		}
-		return err == nil
-	})
-}
-
-// TestAFileOfSubscribersThatHangs, or is no file, keeps nobody out, and stops nothing.
-func TestAFileOfSubscribersThatHangs(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "pipe")
-	if err := syscall.Mkfifo(path, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	var log logBuffer
-	now := []subscriber{{"billing", "x"}}
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
-	defer cancel()
-	if got := otherSubscribers(ctx, path, now, slog.New(slog.NewTextHandler(&log, nil))); !slices.Equal(got, now) || strings.Count(log.String(), "not a regular file") != 1 {
-		t.Errorf("%v, %s", got, &log)
 	}
 }
 

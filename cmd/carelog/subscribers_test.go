@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -144,111 +142,6 @@ func TestSubscribersNeedAPassword(t *testing.T) {
 		if conn, _ := s.as(t, name); !conn.IsConnected() {
 			t.Errorf("%s is not connected", name)
 		}
-	}
-}
-
-// TestSubscribersComeAndGo by what is in their file, while the server goes on: nothing of
-// the API is refused, and whoever stays misses nothing.
-func TestSubscribersComeAndGo(t *testing.T) {
-	t.Parallel()
-	s := startSubscribed(t, "billing", "research")
-	access, _ := s.register(t, "John Doe", "john@example.com", "securepassword123")
-	_, billing := s.as(t, "billing")
-	consumer, err := billing.CreateConsumer(t.Context(), "CARELOG", jetstream.ConsumerConfig{Durable: "billing"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	mustBeFrom(t, positions(t, consumer, 1), 1)
-	research, js := s.as(t, "research")
-	if _, err := js.CreateConsumer(t.Context(), "CARELOG", jetstream.ConsumerConfig{Durable: "research"}); err != nil {
-		t.Fatal(err)
-	}
-
-	file := s.config.NATSSubscribers
-	before, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(file, append(before, "a line that is none"...), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, "the bad line is told", 20*time.Second, func() bool {
-		return strings.Contains(s.log.String(), "line 3: does not begin with a name")
-	})
-
-	added := 0
-	add := func() bool {
-		s.mustAs(t, access, "POST", "/api/patients/", somePatient, http.StatusCreated)
-		added++
-		return true
-	}
-	staying, _, _ := strings.Cut(string(before), "\nresearch:")
-	if err := os.WriteFile(file, []byte(staying+"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	var password bytes.Buffer
-	if err := addSubscriber(&password, file, "claims"); err != nil {
-		t.Fatal(err)
-	}
-	s.passwords["claims"] = strings.TrimSpace(password.String())
-	eventually(t, "who was removed is out", 20*time.Second, func() bool { return add() && research.IsClosed() })
-	conn, claims := s.as(t, "claims")
-	defer conn.Close()
-	var newcomer jetstream.Consumer
-	eventually(t, "Carelog is connected again and makes consumers", 20*time.Second, func() bool {
-		newcomer, err = claims.CreateConsumer(t.Context(), "CARELOG", jetstream.ConsumerConfig{Durable: "claims"})
-		return err == nil
-	})
-	mustBeFrom(t, positions(t, newcomer, 1+added), 1)
-	mustBeFrom(t, positions(t, consumer, added), 2)
-	if conn, err := nats.Connect(s.url, nats.UserInfo("research", s.passwords["research"])); !errors.Is(err, nats.ErrAuthorization) {
-		conn.Close()
-		t.Errorf("who was removed connects: %v", err)
-	}
-	for _, subject := range []string{"CONSUMER.INFO.CARELOG.research", "CONSUMER.MSG.NEXT.CARELOG.research", "CONSUMER.DELETE.CARELOG.research"} {
-		if got, err := conn.Request("$JS.carelog.API."+subject, nil, 200*time.Millisecond); err == nil {
-			t.Errorf("what is left of who was removed is another's: %s: %s", subject, got.Data)
-		}
-	}
-	_, owner := s.owner(t)
-	if _, err := owner.Consumer(t.Context(), "CARELOG", "research"); err != nil {
-		t.Errorf("who was removed and comes back does not go on: %v", err)
-	}
-}
-
-// TestANameThatIsTakenBefore there is the subscriber: its durable consumer is not what
-// somebody else has made of it.
-func TestANameThatIsTakenBefore(t *testing.T) {
-	t.Parallel()
-	s := startSubscribed(t, "lab")
-	s.register(t, "John Doe", "john@example.com", "securepassword123")
-	_, lab := s.as(t, "lab")
-	taken, err := lab.CreateConsumer(t.Context(), "CARELOG", jetstream.ConsumerConfig{Name: "hospital-b", AckPolicy: jetstream.AckExplicitPolicy, MaxAckPending: 1000, InactiveThreshold: 10 * time.Minute})
-	if err != nil {
-		t.Fatal(err)
-	}
-	mustBeFrom(t, positions(t, taken, 1), 1)
-	var password bytes.Buffer
-	if err := addSubscriber(&password, s.config.NATSSubscribers, "hospital-b"); err != nil {
-		t.Fatal(err)
-	}
-	s.passwords["hospital-b"] = strings.TrimSpace(password.String())
-	eventually(t, "the new subscriber connects", 20*time.Second, func() bool {
-		conn, err := nats.Connect(s.url, nats.UserInfo("hospital-b", s.passwords["hospital-b"]))
-		if err == nil {
-			conn.Close()
-		}
-		return err == nil
-	})
-	_, js := s.as(t, "hospital-b")
-	var own jetstream.Consumer
-	eventually(t, "Carelog is connected again and makes consumers", 20*time.Second, func() bool {
-		own, err = js.CreateConsumer(t.Context(), "CARELOG", jetstream.ConsumerConfig{Durable: "hospital-b"})
-		return err == nil
-	})
-	mustBeFrom(t, positions(t, own, 1), 1)
-	if c := own.CachedInfo().Config; c.InactiveThreshold != 0 || c.MaxAckPending != 1 {
-		t.Errorf("it has %v, %d", c.InactiveThreshold, c.MaxAckPending)
 	}
 }
 

@@ -167,7 +167,7 @@ func (g *Guard) answer(ctx context.Context, subscriber string, msg *nats.Msg) []
 	if request.Config.Durable != "" {
 		if err := g.evict(ctx, subscriber); err != nil {
 			g.log.Warn("the consumer of a subscriber could not be looked up", "subscriber", subscriber, "error", err)
-			return refuse(errors.New("JetStream does not answer at the moment: try again"))
+			return refuse(errAway)
 		}
 	}
 	complete(&request.Config, subscriber)
@@ -178,10 +178,13 @@ func (g *Guard) answer(ctx context.Context, subscriber string, msg *nats.Msg) []
 	answer, err := g.conn.nc.RequestWithContext(ctx, "$JS.API.CONSUMER.CREATE."+StreamName+"."+tail, body)
 	if err != nil {
 		g.log.Warn("a consumer could not be made", "subscriber", subscriber, "error", err)
-		return refuse(errors.New("JetStream does not answer at the moment: try again"))
+		return refuse(errAway)
 	}
 	return answer.Data
 }
+
+// errAway is the refusal of what cannot be decided or done now.
+var errAway = errors.New("JetStream does not answer at the moment: try again")
 
 // nobodysName is that of no subscriber: these have no capital letters and no _.
 var nobodysName = regexp.MustCompile(`^[a-z0-9-]*[A-Z_][A-Za-z0-9_-]*$`)
@@ -223,7 +226,7 @@ func (g *Guard) allow(ctx context.Context, subscriber, name string, c *jetstream
 	switch {
 	case err != nil:
 		g.log.Warn("the consumers of a subscriber could not be counted", "subscriber", subscriber, "error", err)
-		return errors.New("JetStream does not answer at the moment: try again")
+		return errAway
 	case count >= maxEphemeral:
 		return fmt.Errorf("the subscriber has %d consumers already: delete those that are not needed", count)
 	}
