@@ -104,10 +104,10 @@ func TestTheProgramThatFollows(t *testing.T) {
 			last = goesOn(t, lines.Text(), last)
 		}
 		_ = command.Process.Kill()
-		_ = command.Wait()
-		for lines.Scan() { // what was on the way
+		for lines.Scan() { // what was on the way, which Wait would throw away
 			last = goesOn(t, lines.Text(), last)
 		}
+		_ = command.Wait()
 	}
 	if last != events {
 		t.Errorf("it ends at %d of %d events", last, events)
